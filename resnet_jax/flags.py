@@ -1,0 +1,98 @@
+"""What absl and ml_collections lack: exit status 2 for bad input, 0 for `--help`, and messages
+that name the config field, the value found and what is allowed."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from resnet_jax import base_config, validation
+from resnet_jax.types import InputError
+
+FLAGS = flags.FLAGS
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Parses the flags, calls `main(arguments)` and exits with the status that it returns.
+
+    Bad input (`InputError`, a bad flag) ends with a message and status 2; a traceback means a bug.
+    """
+
+    def guarded(arguments: Sequence[str]) -> int | None:
+        try:
+            return main(arguments)
+        except InputError as error:
+            return _bad_input(error)
+
+    app.run(guarded, flags_parser=flags_parser)
+
+
+def define_config() -> flags.FlagHolder:
+    """Defines the required flag `--config=FILE[:DATA]` and `--config.FIELD=VALUE`."""
+    holder = config_flags.DEFINE_config_file(
+        'config', None, 'Config file, such as configs/resnet18.py or configs/resnet18.py:digits.'
+    )
+    flags.mark_flag_as_required('config')
+    return holder
+
+
+def config_name() -> str:
+    """Returns the name of the config's runs: `resnet18`, or `resnet18-digits` with data named."""
+    path, _, data = FLAGS['config'].config_filename.partition(':')
+    return Path(path).stem + (f'-{data}' if data else '')
+
+
+def flags_parser(argv: Sequence[str]) -> list[str]:
+    """Parses `argv` into absl's flags and validates the config, if the command has one.
+
+    Returns:
+      The positional arguments, behind the program's name.
+    """
+    try:
+        if 'config' in FLAGS:
+            _check_config_arguments(argv)
+        arguments = FLAGS(argv)
+        if 'config' in FLAGS:
+            validation.validate(FLAGS['config'].value)
+        return arguments
+    except SystemExit:  # absl has printed the help that was asked for, and means status 1
+        sys.exit(0)
+    except (flags.Error, InputError) as error:
+        sys.exit(_bad_input(_explain(str(error))))
+
+
+def _check_config_arguments(argv: Sequence[str]) -> None:
+    fields = base_config.flatten(base_config.get_config())
+    for i, argument in enumerate(argv[1:], 1):
+        if argument == '--':
+            return
+        match = re.match(r'--?(no)?config(?:\.([^=]*))?(?:=(.*))?$', argument, re.DOTALL)
+        if not match:
+            continue
+        negated, field, value = match.groups()
+        if field is None and not negated:
+            value = value if value is not None else (list(argv) + [''])[i + 1]
+            path = Path(value.partition(':')[0])
+            if not path.is_file():
+                raise InputError(
+                    f'--config={value}: expected a config file, such as configs/resnet18.py or '
+                    f'configs/resnet18.py:digits; found no file {str(path)!r}'
+                )
+        elif field is not None and field not in fields:
+            raise InputError(validation.unknown_field_message(field))
+
+
+def _explain(message: str) -> str:
+    """Rewrites absl's words about a config field of the wrong type."""
+    match = re.match(r'flag --config\.([a-z0-9_.]+)=(.*?): ', message, re.DOTALL)
+    if not match:
+        return message
+    return validation.field_type_message(match[1], match[2])
+
+
+def _bad_input(error: object) -> int:
+    print(f'error: {error}', file=sys.stderr)
+    return 2

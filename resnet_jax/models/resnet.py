@@ -1,0 +1,270 @@
+"""Pre-activation residual networks, "ResNet v2".
+
+The function is that of He et al. 2016, "Identity Mappings in Deep Residual Networks"
+(arXiv:1603.05027): in a block, batch norm and ReLU come before each convolution, the sum is left
+as it is, and one more batch norm and ReLU come before the global average pooling. The widths and
+depths for ImageNet are those of He et al. 2015 (arXiv:1512.03385), table 1; 200 is from the 2016
+paper, 269 from MXNet's symbol files. What published networks do differently is in `VARIANTS`.
+
+Parameter names are the checkpoint format: `stem/conv/kernel`, `stage2_block1/conv1/kernel`,
+`stage2_block1/norm1/scale`, `stage2_block1/projection/kernel`, `final_norm/bias`, `head/kernel`.
+"""
+
+import dataclasses
+import functools
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from resnet_jax import base_config
+from resnet_jax.models import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What tells one published ResNet v2 from another.
+
+    Attributes:
+      input_norm: the network begins with a batch norm of the image, with its scale fixed at 1.
+      stem_norm: the ImageNet stem has batch norm and ReLU between its convolution and pooling.
+      always_project: the first block of every stage projects its shortcut; otherwise only where
+        the shape changes.
+      batch_norm_epsilon: added to the variance.
+    """
+
+    input_norm: bool
+    stem_norm: bool
+    always_project: bool
+    batch_norm_epsilon: float
+
+
+VARIANTS = {
+    # mxnet's symbols/resnet.py, with which the experiment of 2016 was run.
+    'mxnet': Variant(input_norm=True, stem_norm=True, always_project=True, batch_norm_epsilon=2e-5),
+    # timm's resnetv2_* and Facebook's fb.resnet.torch; the 2016 paper's networks.
+    'timm': Variant(
+        input_norm=False, stem_norm=False, always_project=False, batch_norm_epsilon=1e-5
+    ),
+}
+
+KERNEL_INITS = {
+    # He et al. 2015 (arXiv:1502.01852), backward and forward form.
+    'he_fan_out': nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+    'he_fan_in': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
+    # mx.init.Xavier(rnd_type='uniform', factor_type='in', magnitude=2): variance 2 / (3 fan_in).
+    'mxnet_2016': nn.initializers.variance_scaling(2 / 3, 'fan_in', 'uniform'),
+}
+
+
+class Block(nn.Module):
+    """A pre-activation residual block, figure 4(e) of the 2016 paper.
+
+    The shortcut's projection, where there is one, reads the pre-activated tensor.
+
+    Attributes:
+      channels: of the 3x3 convolutions.
+      bottleneck: 1x1, 3x3, 1x1 to four times the channels, instead of twice 3x3.
+      stride: of the first 3x3 convolution and of the projection.
+      project: pass the shortcut through a 1x1 convolution.
+      conv: `layers.Conv` with its dtype.
+      norm: `nn.BatchNorm` with everything but its name.
+    """
+
+    channels: int
+    bottleneck: bool
+    stride: int
+    project: bool
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        widths = (self.channels,) * (2 if not self.bottleneck else 3)
+        sizes = (1, 3, 1) if self.bottleneck else (3, 3)
+        strided = sizes.index(3)
+        if self.bottleneck:
+            widths = (*widths[:2], 4 * self.channels)
+        y = nn.relu(self.norm(name='norm1')(x))
+        shortcut = x
+        if self.project:
+            shortcut = self.conv(widths[-1], 1, self.stride, name='projection')(y)
+        for i, (width, size) in enumerate(zip(widths, sizes, strict=True)):
+            if i > 0:
+                y = nn.relu(self.norm(name=f'norm{i + 1}')(y))
+            stride = self.stride if i == strided else 1
+            y = self.conv(width, size, stride, name=f'conv{i + 1}')(y)
+        return shortcut + y
+
+
+class Stem(nn.Module):
+    """The layers before the first block: `'imagenet'` divides the size by four, `'cifar'` keeps it.
+
+    Attributes:
+      kind: `'imagenet'` or `'cifar'`.
+      width: output channels.
+      with_norm: batch norm and ReLU before the ImageNet stem's pooling.
+      conv: as in `Block`.
+      norm: as in `Block`.
+    """
+
+    kind: str
+    width: int
+    with_norm: bool
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.kind == 'cifar':
+            return self.conv(self.width, 3, name='conv')(x)
+        x = self.conv(self.width, 7, 2, name='conv')(x)
+        if self.with_norm:
+            x = nn.relu(self.norm(name='norm')(x))
+        return layers.max_pool(x)
+
+
+class ResNet(nn.Module):
+    """ResNet v2 from uint8 images to float32 logits.
+
+    Attributes:
+      blocks: residual blocks in each stage; each stage after the first halves the size.
+      bottleneck: the kind of block.
+      width: channels of the stem and of the first stage's 3x3 convolutions; doubled by each stage.
+      num_classes: logits.
+      stem: `'imagenet'` or `'cifar'`.
+      variant: see `Variant`.
+      mean: of RGB, in levels of 0-255, subtracted from the image.
+      std: of RGB, in levels of 0-255, by which the difference is divided.
+      dtype: of the computation. Parameters, statistics, normalisation and logits are float32.
+      batch_norm_momentum: share of the old running statistics that a step keeps.
+      batch_norm_epsilon: added to the variance.
+      batch_norm_axis: mapped axis over which training statistics are synchronised, or None.
+    """
+
+    blocks: tuple[int, ...]
+    bottleneck: bool
+    width: int
+    num_classes: int
+    stem: str
+    variant: Variant
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dtype: jnp.dtype = jnp.float32
+    batch_norm_momentum: float = 0.9
+    batch_norm_epsilon: float = 1e-5
+    batch_norm_axis: str | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Computes logits.
+
+        Args:
+          images: uint8 `[N, H, W, 3]`.
+          train: normalise by the batch's statistics and update the running ones.
+
+        Returns:
+          float32 `[N, num_classes]`.
+        """
+        conv = functools.partial(layers.Conv, dtype=self.dtype)
+        norm = functools.partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=self.batch_norm_momentum,
+            epsilon=self.batch_norm_epsilon,
+            dtype=self.dtype,
+            axis_name=self.batch_norm_axis,
+        )
+        x = (images.astype(jnp.float32) - jnp.array(self.mean)) / jnp.array(self.std)
+        if self.variant.input_norm:
+            x = norm(use_scale=False, name='input_norm')(x)
+        x = x.astype(self.dtype)
+        x = Stem(self.stem, self.width, self.variant.stem_norm, conv, norm, name='stem')(x)
+        for stage, num_blocks in enumerate(self.blocks):
+            channels = self.width * 2**stage
+            for block in range(num_blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                changes = stride > 1 or x.shape[-1] != channels * (4 if self.bottleneck else 1)
+                x = Block(
+                    channels=channels,
+                    bottleneck=self.bottleneck,
+                    stride=stride,
+                    project=changes or (block == 0 and self.variant.always_project),
+                    conv=conv,
+                    norm=norm,
+                    name=f'stage{stage + 1}_block{block + 1}',
+                )(x)
+        x = nn.relu(norm(name='final_norm')(x))
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        return nn.Dense(self.num_classes, name='head')(x)
+
+
+def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> ResNet:
+    """Builds the network that a config describes.
+
+    Args:
+      config: a whole config; `model` and the data's mean and std are read.
+      num_classes: of the data; used where `config.model.num_classes` is 0.
+      axis_name: the mapped axis of the training step, for `config.model.sync_batch_norm`.
+    """
+    model = config.model
+    variant = VARIANTS[model.variant]
+    if model.depth in base_config.IMAGENET_BLOCKS:
+        bottleneck, blocks = model.depth >= 50, base_config.IMAGENET_BLOCKS[model.depth]
+    else:
+        bottleneck, blocks_per_stage = base_config.cifar_blocks(model.depth)
+        blocks = (blocks_per_stage,) * 3
+    return ResNet(
+        blocks=blocks,
+        bottleneck=bottleneck,
+        width=model.width,
+        num_classes=model.num_classes or num_classes,
+        stem=model.stem,
+        variant=variant,
+        mean=tuple(config.data.mean),
+        std=tuple(config.data.std),
+        dtype=jnp.dtype(model.dtype),
+        batch_norm_momentum=model.batch_norm_momentum,
+        batch_norm_epsilon=model.batch_norm_epsilon or variant.batch_norm_epsilon,
+        batch_norm_axis=axis_name if model.sync_batch_norm else None,
+    )
+
+
+def abstract_variables(model: ResNet, image_size: int) -> dict[str, Any]:
+    """Returns `{'params': ..., 'batch_stats': ...}` with shapes in place of arrays."""
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
+    init = functools.partial(model.init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), images)
+
+
+def init_variables(
+    model: ResNet, image_size: int, *, seed: int, kernel_init: str
+) -> dict[str, Any]:
+    """Draws initial parameters and statistics.
+
+    Each array is drawn from its shape and a key made of the seed and its name: compiling
+    `model.init` whole takes many times longer.
+
+    Args:
+      model: the network.
+      image_size: height and width in px; no array's shape depends on it.
+      seed: fixes all arrays, whatever the devices.
+      kernel_init: a name in `KERNEL_INITS`, for convolutions and head.
+
+    Returns:
+      `{'params': ..., 'batch_stats': ...}` of float32 arrays.
+    """
+    key = jax.random.key(seed)
+
+    def draw(path: tuple[str, ...], array: jax.ShapeDtypeStruct) -> jax.Array:
+        if path[-1] == 'kernel':
+            array_key = jax.random.fold_in(key, zlib.crc32('/'.join(path).encode()))
+            return KERNEL_INITS[kernel_init](array_key, array.shape, jnp.float32)
+        fill = 1.0 if path[-1] in ('scale', 'var') else 0.0
+        return jnp.full(array.shape, fill, jnp.float32)
+
+    return traverse_util.path_aware_map(draw, abstract_variables(model, image_size))

@@ -1,0 +1,221 @@
+"""Checks on a config: types, values, combinations, and what may change when a run is continued.
+
+Every message names the field, the value found and what is allowed.
+"""
+
+import ast
+import difflib
+import json
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from resnet_jax import base_config
+from resnet_jax.base_config import flatten, get_config
+from resnet_jax.types import InputError
+
+CHOICES = {
+    'model.variant': ('mxnet', 'timm'),
+    'model.stem': ('imagenet', 'cifar'),
+    'model.dtype': ('float32', 'bfloat16'),
+    'model.kernel_init': ('he_fan_out', 'he_fan_in', 'mxnet_2016'),
+    'data.source': ('digits', 'tfds', 'folder'),
+    'data.augmentation': ('random_resized_crop', 'crop_mirror', 'pad_crop', 'shift', 'none'),
+    'data.train_interpolation': ('bilinear', 'bicubic'),
+    'data.validation_interpolation': ('bilinear', 'bicubic'),
+    'optimizer.gradient_clip_kind': ('global_norm', 'value'),
+    'schedule.name': ('step', 'exponential', 'cosine', 'constant'),
+}
+
+_AT_LEAST_1 = (lambda value: value >= 1), 'at least 1'
+_AT_LEAST_0 = (lambda value: value >= 0), 'at least 0'
+_FRACTION = (lambda value: 0 <= value < 1), 'at least 0 and below 1'
+_POSITIVE = (lambda value: value > 0), 'more than 0'
+
+RANGES = {
+    'seed': ((lambda value: 0 <= value < 2**31), 'at least 0 and below 2**31'),
+    'num_epochs': _AT_LEAST_1,
+    'batch_size': _AT_LEAST_1,
+    'num_devices': _AT_LEAST_0,
+    'model.width': _AT_LEAST_1,
+    'model.num_classes': _AT_LEAST_0,
+    'model.batch_norm_momentum': _FRACTION,
+    'model.batch_norm_epsilon': _AT_LEAST_0,
+    'data.image_size': _AT_LEAST_1,
+    'data.resize_size': _AT_LEAST_1,
+    'data.num_threads': _AT_LEAST_0,
+    'data.prefetch_batches': _AT_LEAST_1,
+    'data.shuffle_group_files': _AT_LEAST_1,
+    'optimizer.learning_rate': _POSITIVE,
+    'optimizer.momentum': _FRACTION,
+    'optimizer.weight_decay': _AT_LEAST_0,
+    'optimizer.gradient_clip': _AT_LEAST_0,
+    'label_smoothing': _FRACTION,
+    'ema_decay': _FRACTION,
+    'schedule.factor': _POSITIVE,
+    'schedule.warmup_epochs': _AT_LEAST_0,
+    'log_every_steps': _AT_LEAST_1,
+    'evaluate_every_epochs': _AT_LEAST_1,
+    'checkpoint_every_epochs': _AT_LEAST_1,
+    'keep_checkpoints': _AT_LEAST_0,
+}
+
+FREE_FIELDS = (
+    'num_devices',
+    'log_every_steps',
+    'evaluate_every_epochs',
+    'checkpoint_every_epochs',
+    'keep_checkpoints',
+    'data.dir',
+    'data.num_threads',
+    'data.prefetch_batches',
+)
+"""Fields that may differ when a run is continued, because they change no number that it computes.
+`num_epochs` may also grow."""
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns the config as indented JSON; `from_json` reads it back."""
+    return json.dumps(config.to_dict(), indent=2) + '\n'
+
+
+def from_json(text: str, *, where: str) -> ConfigDict:
+    """Reads and validates a config that `to_json` wrote.
+
+    Args:
+      text: JSON. Fields that it lacks take their defaults.
+      where: the file's name, for messages.
+
+    Raises:
+      InputError: for anything that is not a valid config.
+    """
+    try:
+        flat = flatten(json.loads(text))
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f'{where}: expected a config as JSON, found {error}') from None
+    config = get_config()
+    defaults = flatten(config)
+    for field, value in flat.items():
+        if field not in defaults:
+            raise InputError(f'{where}: {unknown_field_message(field)}')
+        value = _as_tuple(value)
+        if not _same_type(value, defaults[field]):
+            raise InputError(f'{where}: {_type_message(field, value, defaults[field])}')
+        config.update_from_flattened_dict({field: value})
+    validate(config)
+    return config
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def _type_message(field: str, value: Any, default: Any) -> str:
+    return f'config.{field} = {value!r}: expected a {type(default).__name__}, such as {default!r}'
+
+
+def unknown_field_message(field: str) -> str:
+    """Says that no such field exists, and which ones come near."""
+    fields = list(flatten(get_config()))
+    near = difflib.get_close_matches(field, fields, n=3, cutoff=0.5) or [
+        name for name in fields if name.endswith('.' + field.rsplit('.', 1)[-1])
+    ]
+    hint = f'did you mean {" or ".join(near)}?' if near else f'the fields are {", ".join(fields)}'
+    return f'config.{field}: there is no such field; {hint}'
+
+
+def field_type_message(field: str, text: str) -> str:
+    """Says what type a field has, for text on the command line that cannot be read as one."""
+    default = flatten(get_config())[field]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    return _type_message(field, value, default)
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every field and combination that can be checked without data or devices.
+
+    Raises:
+      InputError: names the field, the value found and what is allowed.
+    """
+    flat = flatten(config)
+    for field, default in flatten(get_config()).items():
+        if not _same_type(flat[field], default):
+            raise InputError(_type_message(field, flat[field], default))
+    for field, choices in CHOICES.items():
+        _require(flat, field, flat[field] in choices, f'one of {", ".join(choices)}')
+    for field, (holds, allowed) in RANGES.items():
+        _require(flat, field, math.isfinite(flat[field]) and holds(flat[field]), allowed)
+    _validate_numbers(flat, 'data.mean', 3)
+    _validate_numbers(flat, 'data.std', 3)
+    _require(flat, 'data.std', min(flat['data.std']) > 0, 'three numbers of more than 0')
+    _validate_combinations(flat)
+
+
+def _require(flat: dict[str, Any], field: str, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise InputError(f'config.{field} = {flat[field]!r}: expected {allowed}')
+
+
+def _validate_numbers(flat: dict[str, Any], field: str, length: int | None = None) -> None:
+    numbers = all(_same_type(value, 0.0) for value in flat[field])
+    right_length = length is None or len(flat[field]) == length
+    expected = 'numbers' if length is None else f'{length} numbers'
+    _require(flat, field, numbers and right_length, f'a tuple of {expected}')
+
+
+def _validate_combinations(flat: dict[str, Any]) -> None:
+    if flat['model.depth'] not in base_config.IMAGENET_BLOCKS:
+        base_config.cifar_blocks(flat['model.depth'])
+    boundaries = flat['schedule.boundaries_epochs']
+    _validate_numbers(flat, 'schedule.boundaries_epochs')
+    rising = all(a < b for a, b in zip((0, *boundaries), boundaries, strict=False))
+    _require(flat, 'schedule.boundaries_epochs', rising, 'epochs above 0 in rising order')
+    if flat['data.resize_size'] < flat['data.image_size']:
+        allowed = f'at least data.image_size = {flat["data.image_size"]}'
+        _require(flat, 'data.resize_size', False, allowed)
+    if flat['data.source'] == 'folder':
+        allowed = 'the folder that holds <split>/<class>/*.jpg, as data.source is folder'
+        _require(flat, 'data.dir', bool(flat['data.dir']), allowed)
+    validate_shares(flat['batch_size'], flat['num_devices'] or 1)
+
+
+def validate_shares(batch_size: int, num_devices: int) -> None:
+    """Checks that the devices can share a batch equally.
+
+    Raises:
+      InputError: when they cannot.
+    """
+    if batch_size % num_devices:
+        below = batch_size - batch_size % num_devices
+        near = [size for size in (below, below + num_devices) if size]
+        raise InputError(
+            f'config.batch_size = {batch_size}: expected a multiple of the {num_devices} devices, '
+            f'such as {" or ".join(map(str, near))}'
+        )
+
+
+def differences(
+    old: ConfigDict, new: ConfigDict
+) -> tuple[dict[str, tuple[Any, Any]], dict[str, tuple[Any, Any]]]:
+    """Compares a run's config with the one that is to continue it.
+
+    Returns:
+      The fields that differ as `{field: (old, new)}`, apart: those that may, those that may not.
+    """
+    old_flat, new_flat = flatten(old), flatten(new)
+    free, locked = {}, {}
+    for field, value in new_flat.items():
+        if value != old_flat[field]:
+            grows = field == 'num_epochs' and value > old_flat[field]
+            (free if field in FREE_FIELDS or grows else locked)[field] = (old_flat[field], value)
+    return free, locked
