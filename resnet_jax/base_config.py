@@ -5,11 +5,15 @@
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from resnet_jax.types import InputError
+
+RUNS = Path('runs')
+"""Where runs go for which no folder is named."""
 
 IMAGENET_BLOCKS = {
     18: (2, 2, 2, 2),

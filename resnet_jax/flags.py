@@ -1,6 +1,7 @@
 """What absl and ml_collections lack: exit status 2 for bad input, 0 for `--help`, and messages
 that name the config field, the value found and what is allowed."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         except InputError as error:
             return _bad_input(error)
 
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length
     app.run(guarded, flags_parser=flags_parser)
 
 
@@ -43,6 +45,16 @@ def config_name() -> str:
     """Returns the name of the config's runs: `resnet18`, or `resnet18-digits` with data named."""
     path, _, data = FLAGS['config'].config_filename.partition(':')
     return Path(path).stem + (f'-{data}' if data else '')
+
+
+def require_no_arguments(arguments: Sequence[str]) -> None:
+    """Checks that a command got flags only.
+
+    Raises:
+      InputError: when there is more behind the program's name.
+    """
+    if len(arguments) > 1:
+        raise InputError(f'expected flags only (--name=value), found {" ".join(arguments[1:])!r}')
 
 
 def flags_parser(argv: Sequence[str]) -> list[str]:

@@ -204,6 +204,27 @@ def validate_shares(batch_size: int, num_devices: int) -> None:
         )
 
 
+def validate_classes(
+    config: ConfigDict, train_names: tuple[str, ...], validation_names: tuple[str, ...]
+) -> None:
+    """Checks that both splits have the same classes, and the network an output for each.
+
+    Raises:
+      InputError: when they have not.
+    """
+    different = sorted(set(train_names) ^ set(validation_names))
+    if train_names != validation_names:
+        raise InputError(
+            f'splits {config.data.train_split!r} and {config.data.validation_split!r}: expected '
+            f'the same classes in both; only one of them has {", ".join(different[:10])}'
+        )
+    if 0 < config.model.num_classes < len(train_names):
+        raise InputError(
+            f'config.model.num_classes = {config.model.num_classes}: expected at least the '
+            f'{len(train_names)} classes of the data, or 0 for as many'
+        )
+
+
 def differences(
     old: ConfigDict, new: ConfigDict
 ) -> tuple[dict[str, tuple[Any, Any]], dict[str, tuple[Any, Any]]]:

@@ -1,0 +1,111 @@
+"""What a person sees while a run goes on: log lines, and on a terminal a progress line below."""
+
+import logging
+import math
+import sys
+import time
+from typing import TextIO
+
+from absl import logging as absl_logging
+
+_CLEAR = '\r\x1b[2K'
+
+
+class Terminal:
+    """Shows log lines and a progress line on a stream without mixing them up.
+
+    On a pipe or in a file there is no progress line; the same numbers come as log lines.
+
+    Args:
+      stream: where both go.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._line = ''
+        self.interactive = stream.isatty()
+
+    def write(self, text: str) -> None:
+        """Writes whole lines above the progress line."""
+        self._stream.write(_CLEAR + text + self._line if self._line else text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def show_progress(self, line: str) -> None:
+        """Replaces the progress line; an empty one takes it away."""
+        if self.interactive:
+            self._line = line
+            self._stream.write(_CLEAR + line)
+            self._stream.flush()
+
+
+def set_up_logging() -> Terminal:
+    """Sends this project's log lines from INFO and everybody's from WARNING to standard error."""
+    terminal = Terminal(sys.stderr)
+    handler = absl_logging.get_absl_handler().python_handler
+    handler.stream = terminal
+    handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
+    handler.filters.clear()
+    handler.addFilter(_is_worth_reading)
+    if absl_logging.get_verbosity() == absl_logging.WARNING:  # absl's default
+        absl_logging.set_verbosity(absl_logging.INFO)
+    return terminal
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    if 'orbax' in record.pathname:  # tells of every step it takes, as information or warning
+        return record.levelno >= logging.ERROR
+    ours = 'resnet_jax' in record.pathname or record.filename == 'logging_writer.py'
+    return ours or record.levelno >= logging.WARNING
+
+
+class Throughput:
+    """Training speed and the time left; evaluation, saving and compilation do not count.
+
+    Args:
+      batch_size: images a step.
+    """
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self._seconds = 0.0
+        self._steps = 0
+        self._resumed: tuple[float, int] | None = None
+        self._rate = math.nan
+
+    def resume(self, step: int) -> None:
+        """Goes on counting from this step and moment."""
+        self._resumed = time.perf_counter(), step
+
+    def pause(self, step: int) -> None:
+        """Counts the steps since `resume`."""
+        if self._resumed:
+            since, first = self._resumed
+            self._seconds += time.perf_counter() - since
+            self._steps += step - first
+            self._resumed = None
+
+    def images_per_second(self) -> float:
+        """Returns the mean since the last `reset`; if that counts no step, the last one known."""
+        if self._steps:
+            self._rate = self._steps * self._batch_size / self._seconds
+        return self._rate
+
+    def reset(self) -> None:
+        """Starts a new mean."""
+        self.images_per_second()
+        self._seconds, self._steps = 0.0, 0
+
+
+def format_duration(seconds: float) -> str:
+    """Returns '2 d 3 h', '1 h 5 min', '2 min 10 s' or '9 s'; '?' for nan."""
+    if math.isnan(seconds):
+        return '?'
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, 'd'), (hours, 'h'), (minutes, 'min'), (seconds, 's')]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return ' '.join(f'{number} {unit}' for number, unit in parts[:2])

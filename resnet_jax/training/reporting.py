@@ -1,0 +1,136 @@
+"""From the metrics of steps to the log, the progress line, TensorBoard and `metrics.csv`."""
+
+import collections
+import contextlib
+from collections.abc import Iterator
+
+from absl import logging
+from clu import metric_writers
+
+from resnet_jax.evaluation import metrics
+from resnet_jax.monitoring.terminal import Terminal, Throughput, format_duration
+from resnet_jax.workdir import Workdir
+
+STEPS_AHEAD = 2
+"""Steps that the host may dispatch before it waits for the devices: bounds the batches there."""
+
+
+class Report:
+    """Gathers the metrics of a run's steps and passes them on, without making the devices wait.
+
+    Args:
+      workdir: rows of its `metrics.csv` behind `start_step` are dropped: those steps come again.
+      writer: CLU's.
+      screen: where the progress line goes.
+      sums: of the training metrics from the last row to `start_step`.
+      start_step: steps done before.
+      last_step: of the run.
+      steps_per_epoch: turns steps into epochs.
+      batch_size: images a step.
+    """
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        writer: metric_writers.MetricWriter,
+        screen: Terminal,
+        *,
+        sums: metrics.Sums,
+        start_step: int,
+        last_step: int,
+        steps_per_epoch: int,
+        batch_size: int,
+    ):
+        self._workdir = workdir
+        self._writer = writer
+        self._screen = screen
+        self._first_step = start_step + 1
+        self._last_step = last_step
+        self._steps_per_epoch = steps_per_epoch
+        self._batch_size = batch_size
+        self._pending: collections.deque[metrics.TrainMetrics] = collections.deque()
+        self._sums_since_log: metrics.Sums = {}
+        self._sums_since_row = sums
+        self._throughput = Throughput(batch_size)
+        self._rows = [row for row in workdir.read_metrics() if int(row['step']) <= start_step]
+
+    def add(self, step: int, step_metrics: metrics.TrainMetrics) -> None:
+        """Takes a step's metrics; waits for the devices only when they are far behind."""
+        self._pending.append(step_metrics)
+        if step == self._first_step:  # it compiled, which is not training speed
+            self._fetch(all_but=0)
+            self._throughput.resume(step)
+        self._fetch(all_but=STEPS_AHEAD)
+
+    def _fetch(self, *, all_but: int) -> None:
+        fetched = [self._pending.popleft() for _ in range(len(self._pending) - all_but)]
+        self._sums_since_row = metrics.add_sums(self._sums_since_row, fetched)
+        self._sums_since_log = metrics.add_sums(self._sums_since_log, fetched)
+
+    def log(self, step: int, learning_rate: float) -> None:
+        """Writes the means since the last call to TensorBoard and the log or progress line."""
+        self._fetch(all_but=0)
+        self._throughput.pause(step)
+        self._throughput.resume(step)
+        speed = self._throughput.images_per_second()
+        seconds_left = (self._last_step - step) * self._batch_size / speed
+        means = metrics.compute_means(self._sums_since_log)
+        self._sums_since_log = {}
+        epoch = step / self._steps_per_epoch
+        scalars = {f'train_{name}': mean for name, mean in means.items()} | {
+            'epoch': epoch,
+            'learning_rate': learning_rate,
+            'images_per_second': speed,
+            'minutes_left': seconds_left / 60,
+        }
+        self._writer.write_scalars(step, scalars)
+        self._screen.show_progress(
+            f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'
+            f'   loss {means["loss"]:.4f}   top-5 {means["top5"]:.2%}'
+            f'   {speed:,.0f} images/s   {format_duration(seconds_left)} left'
+        )
+
+    @property
+    def sums(self) -> metrics.Sums:
+        """The sums of the training metrics of all steps since the last row."""
+        self._fetch(all_but=0)
+        return self._sums_since_row
+
+    @contextlib.contextmanager
+    def clock_stopped(self, step: int) -> Iterator[None]:
+        """Leaves what is done inside out of the training speed."""
+        self._fetch(all_but=0)
+        self._throughput.pause(step)
+        yield
+        self._throughput.resume(step)
+
+    def add_row(self, step: int, learning_rate: float, result: metrics.EvaluationResult) -> None:
+        """Adds an evaluation of the validation split to `metrics.csv`, TensorBoard and the log."""
+        train = metrics.compute_means(self.sums)
+        found = {
+            'validation_loss': result.loss,
+            'validation_top1': result.top1,
+            'validation_top5': result.top5,
+        }
+        row = {
+            'step': step,
+            'epoch': f'{step / self._steps_per_epoch:g}',
+            'learning_rate': learning_rate,
+            **{f'train_{name}': mean for name, mean in train.items()},
+            **found,
+            'images_per_second': round(self._throughput.images_per_second(), 1),
+        }
+        self._rows.append(row)
+        self._workdir.write_metrics(self._rows)
+        self._writer.write_scalars(step, found)
+        self._writer.flush()
+        self._sums_since_row = {}
+        self._throughput.reset()
+        if self._screen.interactive:
+            logging.info(
+                'epoch %s   training: loss %.4f top-1 %.2f%% top-5 %.2f%%   '
+                'validation: loss %.4f top-1 %.2f%% top-5 %.2f%%',
+                row['epoch'],
+                *(train['loss'], 100 * train['top1'], 100 * train['top5']),
+                *(result.loss, 100 * result.top1, 100 * result.top5),
+            )

@@ -1,0 +1,54 @@
+"""The network of a run and its weights, from the run's folder."""
+
+import dataclasses
+from typing import Any
+
+from jax.sharding import Sharding
+from ml_collections import ConfigDict
+
+from resnet_jax.models import resnet
+from resnet_jax.training import optimizers, schedules
+from resnet_jax.training.checkpoints import Checkpoints
+from resnet_jax.training.state import abstract_state
+from resnet_jax.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A network with the weights of a checkpoint.
+
+    Attributes:
+      config: the run's.
+      class_names: in index order.
+      model: the network, for use outside of training.
+      variables: `{'params': ..., 'batch_stats': ...}` for evaluation, averaged where the run
+        averages.
+      step: of the checkpoint.
+    """
+
+    config: ConfigDict
+    class_names: tuple[str, ...]
+    model: resnet.ResNet
+    variables: dict[str, Any]
+    step: int
+
+
+def load_trained_model(workdir: Workdir, checkpoint: str | int, sharding: Sharding) -> TrainedModel:
+    """Reads the network of a run.
+
+    Args:
+      workdir: the run's.
+      checkpoint: 'best', 'latest', a step, or 'epoch:N'.
+      sharding: where the arrays go.
+
+    Raises:
+      InputError: when there is no such run or checkpoint.
+    """
+    config = workdir.read_config()
+    class_names = workdir.read_class_names()
+    model = resnet.create_model(config, len(class_names))
+    optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 1))
+    with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
+        step = checkpoints.resolve(checkpoint)
+        state = checkpoints.restore(step, abstract_state(config, model, optimizer), sharding)
+    return TrainedModel(config, class_names, model, state.evaluation_variables(), step)

@@ -1,0 +1,53 @@
+"""The learning rate as a function of the step."""
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+
+def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
+    """Returns `schedule(step) -> learning rate` (float32), for steps counted from 0.
+
+    `'step'` multiplies by `factor` when as many epochs as a boundary says are complete,
+    `'exponential'` after every epoch; `'cosine'` falls to 0 at the end of the last epoch, from the
+    end of the warm-up (Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts). During the
+    warm-up of any of them the rate is multiplied by `(step + 1) / warm-up steps` (Goyal et al.
+    2017, arXiv:1706.02677).
+
+    Args:
+      config: a whole config; `schedule`, `num_epochs` and the learning rate are read.
+      steps_per_epoch: turns epochs into steps.
+    """
+    peak, schedule = config.optimizer.learning_rate, config.schedule
+    warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
+    match schedule.name:
+        case 'step':
+            boundaries = {
+                round(epoch * steps_per_epoch): schedule.factor
+                for epoch in schedule.boundaries_epochs
+            }
+            main = optax.piecewise_constant_schedule(peak, boundaries)
+        case 'exponential':
+            main = optax.exponential_decay(peak, steps_per_epoch, schedule.factor, staircase=True)
+        case 'cosine':
+            decay_steps = max(config.num_epochs * steps_per_epoch - warmup_steps, 1)
+            cosine = optax.cosine_decay_schedule(peak, decay_steps)
+
+            def main(step: int) -> jnp.ndarray:
+                return cosine(jnp.maximum(step - warmup_steps, 0))
+
+        case 'constant':
+            main = optax.constant_schedule(peak)
+
+    def learning_rate(step: int) -> jnp.ndarray:
+        warmup = jnp.minimum((jnp.asarray(step) + 1) / max(warmup_steps, 1), 1)
+        return jnp.asarray(main(step) * warmup, jnp.float32)
+
+    return learning_rate
+
+
+def unreached_boundaries(config: ConfigDict) -> tuple[float, ...]:
+    """Returns the boundaries at or past the last epoch, which never fire."""
+    if config.schedule.name != 'step':
+        return ()
+    return tuple(epoch for epoch in config.schedule.boundaries_epochs if epoch >= config.num_epochs)

@@ -1,0 +1,105 @@
+"""The computations on the devices: pure functions of a replicated tree and a share of a batch.
+
+They are written for `parallel.p_map`: the axis is `parallel.AXIS`, and all that they return is
+reduced or gathered over it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from ml_collections import ConfigDict
+
+from resnet_jax.evaluation import metrics
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.parallel import AXIS
+from resnet_jax.training.state import TrainState
+
+
+def make_train_step(
+    config: ConfigDict, model: ResNet, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, metrics.TrainMetrics]]:
+    """Returns `train_step(state, batch) -> (state, metrics)`.
+
+    The loss is the mean over the examples of all devices whose mask is True; the batch on each
+    device holds `image` uint8 `[N, H, W, 3]`, `label` int32 `[N]` and `mask` bool `[N]`. The
+    metrics' loss includes label smoothing.
+    """
+
+    def train_step(
+        state: TrainState, batch: dict[str, jax.Array]
+    ) -> tuple[TrainState, metrics.TrainMetrics]:
+        mask = batch['mask']
+        share = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
+
+        def compute_loss(params: Any) -> tuple[jax.Array, tuple]:
+            logits, updates = model.apply(
+                {'params': params, 'batch_stats': state.batch_stats},
+                batch['image'],
+                train=True,
+                mutable=['batch_stats'],
+            )
+            losses = metrics.compute_cross_entropy(logits, batch['label'], config.label_smoothing)
+            loss = jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.maximum(share, 1.0)
+            return loss, (logits, losses, updates['batch_stats'])
+
+        gradients, (logits, losses, batch_stats) = jax.grad(compute_loss, has_aux=True)(
+            state.params
+        )
+        gradients, batch_stats = lax.pmean((gradients, batch_stats), AXIS)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        if config.ema_decay:
+            state = _update_averages(state, config.ema_decay)
+        return state, metrics.TrainMetrics.gather(
+            logits=logits, losses=losses, labels=batch['label'], mask=mask, axis_name=AXIS
+        )
+
+    return train_step
+
+
+def _update_averages(state: TrainState, decay: float) -> TrainState:
+    """Moves the averages towards the state, faster while it is young.
+
+    The decay is `min(decay, (1 + step) / (10 + step))`, as in TensorFlow's
+    `ExponentialMovingAverage` with `num_updates`.
+    """
+    decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+
+    def average(old: Any, new: Any) -> Any:
+        return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, new)
+
+    return state.replace(
+        ema_params=average(state.ema_params, state.params),
+        ema_batch_stats=average(state.ema_batch_stats, state.batch_stats),
+    )
+
+
+def make_evaluation_step(
+    model: ResNet,
+) -> Callable[[dict[str, Any], dict[str, jax.Array]], dict[str, jax.Array]]:
+    """Returns `evaluation_step(variables, batch)`.
+
+    Its result holds, for the batch of all devices in order: `loss` float32 `[N]` without label
+    smoothing, and `top_classes` int32 `[N, min(5, C)]`.
+    """
+
+    def evaluation_step(
+        variables: dict[str, Any], batch: dict[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        logits = model.apply(variables, batch['image'], train=False)
+        outputs = {
+            'loss': metrics.compute_cross_entropy(logits, batch['label']),
+            'top_classes': metrics.compute_top_classes(logits),
+        }
+        return lax.all_gather(outputs, AXIS, tiled=True)
+
+    return evaluation_step

@@ -1,0 +1,131 @@
+"""The folder of a run: what lies where, and how it is written."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from resnet_jax import base_config, validation
+from resnet_jax.types import InputError
+
+METRICS_COLUMNS = (
+    'step',
+    'epoch',
+    'learning_rate',
+    'train_loss',
+    'train_top1',
+    'train_top5',
+    'validation_loss',
+    'validation_top1',
+    'validation_top5',
+    'images_per_second',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """The paths of a run, and the small files among them.
+
+    Attributes:
+      path: the folder, which need not exist yet.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / 'checkpoints'
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / 'tensorboard'
+
+    @property
+    def metrics_csv(self) -> Path:
+        return self.path / 'metrics.csv'
+
+    @property
+    def config_json(self) -> Path:
+        return self.path / 'config.json'
+
+    def has_run(self) -> bool:
+        """Says whether a run has begun here."""
+        return self.config_json.is_file()
+
+    def create(self) -> None:
+        """Makes the folder, with those above it.
+
+        Raises:
+          InputError: when that is not possible.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f'--workdir={self.path}: expected a folder to write into, found: {error.strerror}'
+            ) from None
+
+    def read_config(self) -> ConfigDict:
+        """Returns the config of the run.
+
+        Raises:
+          InputError: when there is no run here; names the runs beside it.
+        """
+        if not self.has_run():
+            folders = [self.path, self.path.parent, base_config.RUNS]
+            found = sorted({str(run.parent) for f in folders for run in f.glob('*/config.json')})
+            near = f'; there are runs in {", ".join(found)}' if found else ''
+            raise InputError(
+                f'--workdir={self.path}: expected the folder of a run, found no config.json{near}'
+            )
+        return validation.from_json(_read(self.config_json), where=str(self.config_json))
+
+    def write_config(self, config: ConfigDict) -> None:
+        write_text(self.config_json, validation.to_json(config))
+
+    def read_class_names(self) -> tuple[str, ...]:
+        """Returns the names of the classes in index order."""
+        return tuple(_read(self.path / 'class_names.txt').splitlines())
+
+    def write_class_names(self, class_names: Sequence[str]) -> None:
+        write_text(self.path / 'class_names.txt', ''.join(f'{name}\n' for name in class_names))
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        write_text(self.path / 'environment.json', json.dumps(environment, indent=2) + '\n')
+
+    def read_metrics(self) -> list[dict[str, str]]:
+        """Returns the rows of `metrics.csv` as text, oldest first."""
+        if not self.metrics_csv.exists():
+            return []
+        return list(csv.DictReader(io.StringIO(_read(self.metrics_csv))))
+
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replaces `metrics.csv` by these rows."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, METRICS_COLUMNS, lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.metrics_csv, text.getvalue())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: to a temporary name, to the disk, then in place."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    with temporary.open('w', encoding='utf-8') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{path}: expected a readable text file of a run: {error}') from None
