@@ -28,7 +28,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         except InputError as error:
             return _bad_input(error)
 
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length,
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')  # and about what only its networks use
     app.run(guarded, flags_parser=flags_parser)
 
 
@@ -39,6 +40,18 @@ def define_config() -> flags.FlagHolder:
     )
     flags.mark_flag_as_required('config')
     return holder
+
+
+def define_workdir() -> flags.FlagHolder:
+    """Defines the required flag `--workdir=DIR` of the commands that read a run."""
+    holder = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+    flags.mark_flag_as_required('workdir')
+    return holder
+
+
+def define_checkpoint() -> flags.FlagHolder:
+    """Defines the flag `--checkpoint` of the commands that read a run."""
+    return flags.DEFINE_string('checkpoint', 'best', 'best, latest, a step, or epoch:N.')
 
 
 def config_name() -> str:

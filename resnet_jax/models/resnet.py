@@ -12,11 +12,13 @@ Parameter names are the checkpoint format: `stem/conv/kernel`, `stage2_block1/co
 
 import dataclasses
 import functools
+import math
 import zlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 from ml_collections import ConfigDict
@@ -53,11 +55,12 @@ VARIANTS = {
 }
 
 KERNEL_INITS = {
-    # He et al. 2015 (arXiv:1502.01852), backward and forward form.
-    'he_fan_out': nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
-    'he_fan_in': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
-    # mx.init.Xavier(rnd_type='uniform', factor_type='in', magnitude=2): variance 2 / (3 fan_in).
-    'mxnet_2016': nn.initializers.variance_scaling(2 / 3, 'fan_in', 'uniform'),
+    # Scale, fan and distribution: the variance is scale / fan.
+    # He et al. 2015 (arXiv:1502.01852), equations 14 and 10.
+    'he_fan_out': (2.0, 'fan_out', 'normal'),
+    'he_fan_in': (2.0, 'fan_in', 'normal'),
+    # mx.init.Xavier(rnd_type='uniform', factor_type='in', magnitude=2)
+    'mxnet_2016': (2 / 3, 'fan_in', 'uniform'),
 }
 
 
@@ -246,8 +249,8 @@ def init_variables(
 ) -> dict[str, Any]:
     """Draws initial parameters and statistics.
 
-    Each array is drawn from its shape and a key made of the seed and its name: compiling
-    `model.init` whole takes many times longer.
+    Each array is drawn on the host from the seed, its name and its shape, so nothing has to be
+    compiled: `jax.jit(model.init)` takes seconds for 18 layers and minutes for 1001.
 
     Args:
       model: the network.
@@ -256,15 +259,29 @@ def init_variables(
       kernel_init: a name in `KERNEL_INITS`, for convolutions and head.
 
     Returns:
-      `{'params': ..., 'batch_stats': ...}` of float32 arrays.
+      `{'params': ..., 'batch_stats': ...}` of float32 NumPy arrays.
     """
-    key = jax.random.key(seed)
 
-    def draw(path: tuple[str, ...], array: jax.ShapeDtypeStruct) -> jax.Array:
+    def draw(path: tuple[str, ...], array: jax.ShapeDtypeStruct) -> np.ndarray:
         if path[-1] == 'kernel':
-            array_key = jax.random.fold_in(key, zlib.crc32('/'.join(path).encode()))
-            return KERNEL_INITS[kernel_init](array_key, array.shape, jnp.float32)
+            generator = np.random.default_rng([seed, zlib.crc32('/'.join(path).encode())])
+            return _draw_kernel(generator, array.shape, *KERNEL_INITS[kernel_init])
         fill = 1.0 if path[-1] in ('scale', 'var') else 0.0
-        return jnp.full(array.shape, fill, jnp.float32)
+        return np.full(array.shape, fill, np.float32)
 
     return traverse_util.path_aware_map(draw, abstract_variables(model, image_size))
+
+
+def _draw_kernel(
+    generator: np.random.Generator,
+    shape: tuple[int, ...],
+    scale: float,
+    fan: str,
+    distribution: str,
+) -> np.ndarray:
+    fans = {'fan_in': math.prod(shape[:-1]), 'fan_out': math.prod(shape[:-2]) * shape[-1]}
+    deviation = np.float32(math.sqrt(scale / fans[fan]))
+    if distribution == 'normal':
+        return deviation * generator.standard_normal(shape, np.float32)
+    uniform = 2 * generator.random(shape, np.float32) - 1
+    return deviation * np.float32(math.sqrt(3)) * uniform

@@ -30,7 +30,11 @@ class Terminal:
         self._stream.write(_CLEAR + text + self._line if self._line else text)
 
     def flush(self) -> None:
+        """Passes on what was written."""
         self._stream.flush()
+
+    def close(self) -> None:
+        """Does nothing: the stream belongs to the process."""
 
     def show_progress(self, line: str) -> None:
         """Replaces the progress line; an empty one takes it away."""
@@ -44,7 +48,7 @@ def set_up_logging() -> Terminal:
     """Sends this project's log lines from INFO and everybody's from WARNING to standard error."""
     terminal = Terminal(sys.stderr)
     handler = absl_logging.get_absl_handler().python_handler
-    handler.stream = terminal
+    handler.setStream(terminal)
     handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
     handler.filters.clear()
     handler.addFilter(_is_worth_reading)

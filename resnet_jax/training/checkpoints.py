@@ -23,6 +23,18 @@ def _rank(metrics: Mapping[str, float]) -> tuple[float, float, int]:
     return metrics['top5'], metrics['top1'], metrics['step']
 
 
+def _one_copy() -> Any:
+    """Returns Orbax's handling of arrays, changed to write the first device's copy of each.
+
+    By default Orbax writes a slice of each replica, and compiles a program for every shape to cut
+    it out: seconds before the first save of a small network, for nothing on one machine.
+    """
+    handlers = ocp.type_handlers
+    return handlers.create_type_handler_registry(
+        (jax.Array, handlers.ArrayHandler(use_replica_parallel=False))
+    )
+
+
 class Checkpoints:
     """The checkpoints of a run.
 
@@ -49,7 +61,7 @@ class Checkpoints:
                 preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             ),
             item_handlers={
-                'state': ocp.StandardCheckpointHandler(),
+                'state': ocp.PyTreeCheckpointHandler(type_handler_registry=_one_copy()),
                 'metadata': ocp.JsonCheckpointHandler(),
             },
         )
@@ -89,7 +101,7 @@ class Checkpoints:
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(dict(metadata))
+                state=ocp.args.PyTreeSave(state), metadata=ocp.args.JsonSave(dict(metadata))
             ),
             metrics=None if metrics is None else dict(metrics) | {'step': step},
             force=True,
@@ -125,7 +137,8 @@ class Checkpoints:
             lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
             abstract_state,
         )
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
+        restore_args = ocp.checkpoint_utils.construct_restore_args(targets)
+        args = ocp.args.Composite(state=ocp.args.PyTreeRestore(targets, restore_args=restore_args))
         return self._manager.restore(step, args=args)['state']
 
     def resolve(self, which: str | int) -> int:

@@ -46,8 +46,8 @@ def create_state(
     averages = {}
     if config.ema_decay:
         averages = {
-            'ema_params': jax.tree.map(jnp.copy, params),
-            'ema_batch_stats': jax.tree.map(jnp.copy, batch_stats),
+            'ema_params': jax.tree.map(jnp.array, params),
+            'ema_batch_stats': jax.tree.map(jnp.array, batch_stats),
         }
     return TrainState(
         step=jnp.zeros((), jnp.int32),

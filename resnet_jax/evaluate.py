@@ -1,0 +1,41 @@
+"""Evaluates: `python -m resnet_jax.evaluate --workdir=DIR [--split=...] [--checkpoint=...]`.
+
+The last line of the output is a JSON object; accuracies are fractions.
+"""
+
+import json
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+
+from resnet_jax import flags
+
+_WORKDIR = flags.define_workdir()
+_CHECKPOINT = flags.define_checkpoint()
+_SPLIT = absl_flags.DEFINE_string('split', 'validation', 'validation or train.')
+_BATCH_SIZE = absl_flags.DEFINE_integer('batch_size', 0, "Images a step; 0 = the config's.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Evaluates a checkpoint of a run and prints a table and a line of JSON."""
+    flags.require_no_arguments(arguments)
+    from resnet_jax.run import Run
+
+    run = Run(_WORKDIR.value)
+    result = run.evaluate(_SPLIT.value, _CHECKPOINT.value, _BATCH_SIZE.value)
+    table = {
+        'run': _WORKDIR.value,
+        'split': f'{result.split}, {result.num_examples:,} examples',
+        'weights': f'step {result.step}' + (', averaged over steps' if result.averaged else ''),
+        'loss': f'{result.loss:.4f}',
+        'top-1': f'{result.top1:.2%}',
+        'top-5': f'{result.top5:.2%}',
+    }
+    for name, value in table.items():
+        print(f'{name:8} {value}')
+    fields = ('split', 'step', 'num_examples', 'loss', 'top1', 'top5')
+    print(json.dumps({field: getattr(result, field) for field in fields}))
+
+
+if __name__ == '__main__':
+    flags.run(main)

@@ -1,0 +1,36 @@
+"""Says what is in images: `python -m resnet_jax.predict --workdir=DIR IMAGE [IMAGE ...]`."""
+
+import sys
+from collections.abc import Sequence
+
+from resnet_jax import flags
+from resnet_jax.types import InputError
+
+_WORKDIR = flags.define_workdir()
+_CHECKPOINT = flags.define_checkpoint()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the five most probable classes of each image; 1 if an image cannot be read."""
+    images = arguments[1:]
+    if not images:
+        raise InputError('expected at least one image behind the flags, found none')
+    from resnet_jax.run import Run
+
+    predictor = Run(_WORKDIR.value).predictor(_CHECKPOINT.value)
+    status = 0
+    for image in images:
+        try:
+            [predictions] = predictor.predict([image])
+        except InputError as error:
+            print(error, file=sys.stderr)
+            status = 1
+            continue
+        print(f'{image}: {predictions[0].name}')
+        for rank, (_, name, probability) in enumerate(predictions, 1):
+            print(f'  {rank}  {probability:7.2%}  {name}')
+    return status
+
+
+if __name__ == '__main__':
+    flags.run(main)

@@ -1,0 +1,86 @@
+"""The Python face: what a running or finished experiment can do."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from resnet_jax import parallel, validation
+from resnet_jax.data import sources
+from resnet_jax.evaluation.evaluator import Evaluator
+from resnet_jax.evaluation.metrics import EvaluationResult
+from resnet_jax.inference.predictor import Predictor
+from resnet_jax.training import restoring
+from resnet_jax.types import InputError
+from resnet_jax.workdir import Workdir
+
+
+class Run:
+    """An experiment in its folder, read only.
+
+    It computes on all devices of the process, however many the run was trained on.
+
+    Args:
+      folder: the `--workdir` of the training.
+
+    Raises:
+      InputError: when there is no run in the folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.workdir = Workdir(Path(folder))
+        self.config: ConfigDict = self.workdir.read_config()
+
+    def class_names(self) -> tuple[str, ...]:
+        """Returns the names of the classes in index order."""
+        return self.workdir.read_class_names()
+
+    def evaluate(
+        self,
+        split: str = 'validation',
+        checkpoint: str | int = 'best',
+        batch_size: int = 0,
+    ) -> EvaluationResult:
+        """Evaluates a checkpoint on a whole split, without augmentation.
+
+        Args:
+          split: 'validation' or 'train', as the run's config defines them.
+          checkpoint: 'best' (validation top-5, then top-1, then the later step), 'latest', a step,
+            or 'epoch:N'.
+          batch_size: images a step; 0 for the config's. The result does not depend on it.
+
+        Raises:
+          InputError: for an unknown split or checkpoint, or data that is not there.
+        """
+        splits = {
+            'validation': self.config.data.validation_split,
+            'train': self.config.data.train_split,
+        }
+        if split not in splits:
+            raise InputError(f'split {split!r}: expected one of {", ".join(splits)}')
+        if batch_size < 0:
+            raise InputError(f'batch_size = {batch_size}: expected at least 1, or 0 for the config')
+        mesh = parallel.all_devices()
+        trained = restoring.load_trained_model(self.workdir, checkpoint, parallel.replicated(mesh))
+        source = sources.load_source(self.config, splits[split])
+        validation.validate_classes(self.config, trained.class_names, source.class_names)
+        evaluator = Evaluator(
+            self.config,
+            trained.model,
+            source,
+            mesh,
+            split=split,
+            batch_size=batch_size or self.config.batch_size,
+        )
+        return evaluator.run(trained.variables, step=trained.step)
+
+    def predictor(self, checkpoint: str | int = 'best') -> Predictor:
+        """Returns a predictor with the weights of a checkpoint.
+
+        Args:
+          checkpoint: as in `evaluate`.
+
+        Raises:
+          InputError: for an unknown checkpoint.
+        """
+        device = parallel.all_devices().devices.flat[0]
+        return Predictor(restoring.load_trained_model(self.workdir, checkpoint, device))
