@@ -1,4 +1,4 @@
-"""ResNet-1001 v2 on CIFAR-10, 9n+2, bottlenecks: the recipe of He et al. 2016 (arXiv:1603.05027)."""
+"""ResNet-1001 v2 on CIFAR-10, 9n+2, bottlenecks; recipe of He et al. 2016 (arXiv:1603.05027)."""
 
 from resnet_jax import base_config
 

@@ -1,4 +1,4 @@
-"""ResNet-110 v2 on CIFAR-10, 6n+2, basic blocks: the recipe of He et al. 2016 (arXiv:1603.05027)."""
+"""ResNet-110 v2 on CIFAR-10, 6n+2, basic blocks; recipe of He et al. 2016 (arXiv:1603.05027)."""
 
 from resnet_jax import base_config
 

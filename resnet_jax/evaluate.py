@@ -19,8 +19,10 @@ _BATCH_SIZE = absl_flags.DEFINE_integer('batch_size', 0, "Images a step; 0 = the
 def main(arguments: Sequence[str]) -> None:
     """Evaluates a checkpoint of a run and prints a table and a line of JSON."""
     flags.require_no_arguments(arguments)
+    from resnet_jax.monitoring import terminal
     from resnet_jax.run import Run
 
+    terminal.set_up_logging()
     run = Run(_WORKDIR.value)
     result = run.evaluate(_SPLIT.value, _CHECKPOINT.value, _BATCH_SIZE.value)
     table = {

@@ -17,11 +17,13 @@ _WORKDIR = absl_flags.DEFINE_string(
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Trains the config in its folder."""
     flags.require_no_arguments(arguments)
+    from resnet_jax.monitoring import terminal
     from resnet_jax.training import loop
 
     folder = Path(_WORKDIR.value) if _WORKDIR.value else base_config.RUNS / flags.config_name()
-    loop.train(_CONFIG.value, folder)
+    loop.train(_CONFIG.value, folder, terminal.set_up_logging())
 
 
 if __name__ == '__main__':

@@ -15,8 +15,10 @@ def main(arguments: Sequence[str]) -> int:
     images = arguments[1:]
     if not images:
         raise InputError('expected at least one image behind the flags, found none')
+    from resnet_jax.monitoring import terminal
     from resnet_jax.run import Run
 
+    terminal.set_up_logging()
     predictor = Run(_WORKDIR.value).predictor(_CHECKPOINT.value)
     status = 0
     for image in images:

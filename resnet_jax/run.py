@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from resnet_jax import parallel, validation
@@ -82,5 +83,5 @@ class Run:
         Raises:
           InputError: for an unknown checkpoint.
         """
-        device = parallel.all_devices().devices.flat[0]
-        return Predictor(restoring.load_trained_model(self.workdir, checkpoint, device))
+        sharding = SingleDeviceSharding(parallel.all_devices().devices.flat[0])
+        return Predictor(restoring.load_trained_model(self.workdir, checkpoint, sharding))

@@ -62,17 +62,17 @@ class Job:
         return self.config.num_epochs * self.steps_per_epoch
 
 
-def train(config: ConfigDict, folder: Path) -> None:
+def train(config: ConfigDict, folder: Path, screen: terminal.Terminal) -> None:
     """Trains in a folder until the config's last epoch is done and saved.
 
     Args:
       config: valid (`validation.validate`).
       folder: a run's, to continue it from its latest checkpoint, or a new one.
+      screen: where progress is shown.
 
     Raises:
       InputError: when the data, the devices, or the run in the folder do not fit the config.
     """
-    screen = terminal.set_up_logging()
     workdir = Workdir(folder)
     if workdir.has_run():
         _require_same_run(config, workdir)
