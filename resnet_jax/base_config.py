@@ -127,8 +127,9 @@ DATA_SETS: dict[str, dict[str, Any]] = {
         'data.augmentation': 'shift',
         'data.mean': (77.9, 77.9, 77.9),
         'data.std': (95.9, 95.9, 95.9),
-        'schedule.boundaries_epochs': (10, 15, 18),
-        'schedule.warmup_epochs': 1.0,
+        'optimizer.learning_rate': 0.02,
+        'schedule.boundaries_epochs': (12, 16, 19),
+        'schedule.warmup_epochs': 3.0,
         'log_every_steps': 11,
     },
 }

@@ -3,6 +3,7 @@ once; and their way onto the devices."""
 
 import collections
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -80,16 +81,27 @@ def _iterate(
     *,
     drop_remainder: bool,
 ) -> Iterator[Batch]:
-    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    num_threads = config.data.num_threads or _num_cores()
+    dataset = dataset.map(prepare, num_parallel_calls=num_threads, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
     dataset = dataset.prefetch(config.data.prefetch_batches)
     options = tf.data.Options()
     options.deterministic = True
-    options.threading.private_threadpool_size = config.data.num_threads
+    options.threading.private_threadpool_size = num_threads
+    # Autotuning has a thread that sleeps for up to a minute, and the end of an iterator sometimes
+    # waits for it to wake (TensorFlow 2.21).
+    options.autotune.enabled = False
     try:
         yield from dataset.with_options(options).as_numpy_iterator()
     except tf.errors.InvalidArgumentError as error:
         raise InputError(f'an image of the data set cannot be decoded: {error.message}') from None
+
+
+def _num_cores() -> int:
+    """Returns the cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def pad_batch(batch: Batch, batch_size: int) -> Batch:

@@ -260,7 +260,7 @@ def _record_elements(files: list[Any], group_files: int) -> Callable[..., tf.dat
             group_seed = tf.random.experimental.stateless_fold_in(seed, -1 - group)
             draw = tf.random.stateless_uniform([], group_seed, 1, 2**31 - 1, tf.int64)
             records = members.interleave(
-                read_file, cycle_length=group_files, num_parallel_calls=tf.data.AUTOTUNE
+                read_file, cycle_length=group_files, num_parallel_calls=group_files
             )
             return records.shuffle(lengths[group], seed=draw, reshuffle_each_iteration=False)
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -39,8 +40,8 @@ class Terminal:
     def show_progress(self, line: str) -> None:
         """Replaces the progress line; an empty one takes it away."""
         if self.interactive:
-            self._line = line
-            self._stream.write(_CLEAR + line)
+            self._line = line[: shutil.get_terminal_size().columns - 1]
+            self._stream.write(_CLEAR + self._line)
             self._stream.flush()
 
 

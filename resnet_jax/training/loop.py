@@ -87,6 +87,7 @@ def train(config: ConfigDict, folder: Path, screen: terminal.Terminal) -> None:
         with metric_writers.ensure_flushes(_create_writer(workdir, screen)) as writer:
             _run_steps(job, state, sums, checkpoints, writer, screen)
         checkpoints.wait()
+    screen.show_progress('')
     logging.info('%s: complete, %d epochs are done', folder, config.num_epochs)
 
 
@@ -182,19 +183,20 @@ def _write_description(job: Job) -> None:
     job.workdir.write_config(config)
     job.workdir.write_class_names(names)
     job.workdir.write_environment(environment.describe_environment(devices))
-    for epoch in schedules.unreached_boundaries(config):
+    unreached = schedules.unreached_boundaries(config)
+    if unreached:
         logging.info(
-            'config.schedule.boundaries_epochs: %g never comes in a run of %d epochs',
-            epoch,
+            'config.schedule.boundaries_epochs: %s never fire in a run of %d epochs',
+            ', '.join(f'{epoch:g}' for epoch in unreached),
             config.num_epochs,
         )
     params = resnet.abstract_variables(job.model, config.data.image_size)['params']
     logging.info(
-        'ResNet-%d v2 (%s), %.1f million parameters; %s: %d training examples, %d classes; '
+        'ResNet-%d v2 (%s), %s parameters; %s: %d training examples, %d classes; '
         '%d epochs of %d steps of %d images on %d devices (%s); writing to %s',
         config.model.depth,
         config.model.variant,
-        sum(math.prod(array.shape) for array in jax.tree.leaves(params)) / 1e6,
+        f'{sum(math.prod(array.shape) for array in jax.tree.leaves(params)):,}',
         config.data.name,
         job.train_source.num_examples,
         len(names),
