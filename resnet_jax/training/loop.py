@@ -76,11 +76,14 @@ def train(config: ConfigDict, folder: Path, screen: terminal.Terminal) -> None:
     workdir = Workdir(folder)
     if workdir.has_run():
         _require_same_run(config, workdir)
+    mesh = parallel.start_devices(config.num_devices)
+    validation.validate_shares(config.batch_size, mesh.devices.size)
+    if workdir.has_run():
         epochs_done = _epochs_done(workdir)
         if epochs_done >= config.num_epochs:
-            logging.info('%s: complete, %d epochs are done', folder, epochs_done)
+            _say_complete(workdir, epochs_done)
             return
-    job = _prepare(config, workdir)
+    job = _prepare(config, workdir, mesh)
     with Checkpoints(workdir.checkpoints, keep=config.keep_checkpoints) as checkpoints:
         state, sums = _initial_state(job, checkpoints)
         _write_description(job)
@@ -88,7 +91,7 @@ def train(config: ConfigDict, folder: Path, screen: terminal.Terminal) -> None:
             _run_steps(job, state, sums, checkpoints, writer, screen)
         checkpoints.wait()
     screen.show_progress('')
-    logging.info('%s: complete, %d epochs are done', folder, config.num_epochs)
+    _say_complete(workdir, config.num_epochs)
 
 
 def _require_same_run(config: ConfigDict, workdir: Workdir) -> None:
@@ -110,15 +113,24 @@ def _epochs_done(workdir: Workdir) -> float:
         return 0 if latest is None else checkpoints.read_metadata(latest)['epoch']
 
 
-def _prepare(config: ConfigDict, workdir: Workdir) -> Job:
-    """Opens the data, starts the devices and builds what runs on them, cheapest checks first."""
+def _say_complete(workdir: Workdir, epochs_done: float) -> None:
+    last = workdir.read_metrics()[-1]
+    logging.info(
+        '%s: complete, %g epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
+        workdir.path,
+        epochs_done,
+        100 * float(last['validation_top1']),
+        100 * float(last['validation_top5']),
+    )
+
+
+def _prepare(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> Job:
+    """Opens the data and builds what runs on the devices."""
     data = config.data
     train_source = sources.load_source(config, data.train_split)
     validation_source = sources.load_source(config, data.validation_split)
     validation.validate_classes(config, train_source.class_names, validation_source.class_names)
     steps_per_epoch = pipeline.compute_steps_per_epoch(train_source.num_examples, config.batch_size)
-    mesh = parallel.start_devices(config.num_devices)
-    validation.validate_shares(config.batch_size, mesh.devices.size)
     workdir.create()
     model = resnet.create_model(config, len(train_source.class_names), axis_name=parallel.AXIS)
     schedule = schedules.make_schedule(config, steps_per_epoch)
