@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     config.num_epochs = 30
     config.batch_size = 256  # examples a step, over all devices
     config.num_devices = 0  # 0 = every GPU, or four simulated devices on a machine without one
+    config.deterministic = False  # on GPUs: the same bits every time, for some speed
     config.initial_weights = ''  # folder of another run whose weights this one starts from
 
     config.model = model = ConfigDict()
@@ -61,6 +62,7 @@ def get_config() -> ConfigDict:
     data.validation_interpolation = 'bilinear'  # the same choice; with antialiasing
     data.mean = (123.675, 116.28, 103.53)  # RGB, in levels of 0-255, subtracted
     data.std = (58.395, 57.12, 57.375)  # RGB, in levels of 0-255, divided by; (1, 1, 1) = not
+    data.on_error = 'raise'  # an image that cannot be decoded: 'raise', or 'skip' and count it
     data.num_threads = 0  # of the input pipeline; 0 = one for each core
     data.prefetch_batches = 2  # batches that wait on the host
     data.shuffle_group_files = 16  # 'tfds': files whose records are shuffled together, in memory
@@ -85,6 +87,7 @@ def get_config() -> ConfigDict:
     config.log_every_steps = 100
     config.evaluate_every_epochs = 1
     config.checkpoint_every_epochs = 1
+    config.checkpoint_every_steps = 0  # besides; 0 = only after epochs
     config.keep_checkpoints = 3  # latest ones, beside the best; 0 = all
     return config
 

@@ -11,7 +11,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from resnet_jax import base_config, validation
-from resnet_jax.types import InputError
+from resnet_jax.types import InputError, RunFailed, Stopped
 
 FLAGS = flags.FLAGS
 
@@ -19,7 +19,9 @@ FLAGS = flags.FLAGS
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
     """Parses the flags, calls `main(arguments)` and exits with the status that it returns.
 
-    Bad input (`InputError`, a bad flag) ends with a message and status 2; a traceback means a bug.
+    Bad input (`InputError`, a bad flag) ends with a message and status 2, a run that failed
+    (`RunFailed`) with 1, one that a signal stopped (`Stopped`) with 143 or 130. A traceback means
+    a bug.
     """
 
     def guarded(arguments: Sequence[str]) -> int | None:
@@ -27,6 +29,12 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
             return main(arguments)
         except InputError as error:
             return _bad_input(error)
+        except RunFailed as error:
+            print(f'failed: {error}', file=sys.stderr)
+            return 1
+        except Stopped as stop:
+            print(stop, file=sys.stderr)
+            return 128 + stop.number
 
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length,
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')  # and about what only its networks use

@@ -1,6 +1,7 @@
-"""The devices of this process, what lies on them, and the only `pmap` of the project.
+"""The devices, what lies on them, and the only `pmap` of the project.
 
 A state is replicated by sharding and has no leading device axis; a batch has one, `[D, N/D, ...]`.
+With several processes, each holds its own devices' share of a batch, and all hold the same state.
 """
 
 import contextlib
@@ -11,6 +12,9 @@ from typing import Any
 import jax
 import jaxlib
 import numpy as np
+from absl import logging
+from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from resnet_jax import validation
@@ -22,18 +26,63 @@ AXIS = 'batch'
 SIMULATED_DEVICES = 4
 """How many CPU devices stand for the four GPUs of the experiment."""
 
+HEARTBEAT_TIMEOUT_SECONDS = 30
+"""After this long without a sign of life from one process, the others end themselves."""
+
 _TESTED_JAXLIB = '0.10.2'
 
 
-def start_devices(num_devices: int) -> Mesh:
-    """Starts the backend and returns the devices that train.
+def start_processes(coordinator_address: str, num_processes: int, process_id: int) -> None:
+    """Joins the other processes of a run, before any device is touched.
 
     Args:
-      num_devices: 0 means every GPU, or four simulated CPU devices on a machine without one.
+      coordinator_address: host:port of process 0; '' to find everything in the environment of
+        SLURM or Open MPI, or to run alone where there is none.
+      num_processes: of the run.
+      process_id: of this one, from 0.
+
+    Raises:
+      InputError: when the three do not fit together.
+    """
+    given = bool(coordinator_address), num_processes > 0, process_id >= 0
+    if not any(given):
+        if not _is_launched_with_others():
+            return
+        arguments = {}
+    elif not all(given) or process_id >= num_processes:
+        raise InputError(
+            f'--coordinator_address={coordinator_address} --num_processes={num_processes} '
+            f'--process_id={process_id}: expected all three, with 0 <= process_id < num_processes'
+        )
+    else:
+        arguments = {
+            'coordinator_address': coordinator_address,
+            'num_processes': num_processes,
+            'process_id': process_id,
+        }
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS)
+
+
+def _is_launched_with_others() -> bool:
+    """Says whether srun or mpirun started this process as one of several."""
+    tasks = os.environ.get('SLURM_NTASKS', '1') if 'SLURM_STEP_ID' in os.environ else '1'
+    return max(int(tasks), int(os.environ.get('OMPI_COMM_WORLD_SIZE', '1'))) > 1
+
+
+def start_devices(num_devices: int, *, deterministic: bool = False) -> Mesh:
+    """Starts the backend and returns the devices that train, those of all processes.
+
+    Args:
+      num_devices: of this process; 0 means every GPU, or four simulated CPU devices on a machine
+        without one.
+      deterministic: on GPUs, use only kernels that give the same bits every time.
 
     Raises:
       InputError: when there are fewer devices than that.
     """
+    if deterministic:
+        _add_xla_flag('--xla_gpu_deterministic_ops=true')
     _prepare_cpu(num_devices or SIMULATED_DEVICES)
     devices = jax.local_devices()
     on_cpu = devices[0].platform == 'cpu'
@@ -49,13 +98,28 @@ def start_devices(num_devices: int) -> Mesh:
             f'config.num_devices = {num_devices}: expected at least {wanted} devices, found '
             f'{len(devices)} ({devices[0].device_kind}); {remedy}'
         )
-    return Mesh(np.array(devices[:wanted]), (AXIS,))
+    by_process = [
+        jax.local_devices(process_index=process)[:wanted] for process in range(jax.process_count())
+    ]
+    return Mesh(np.concatenate([np.array(devices) for devices in by_process]), (AXIS,))
 
 
 def all_devices() -> Mesh:
     """Returns every device that this process has: the GPUs, or the CPU as JAX was started."""
     _choose_cpu_kernels()
     return Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
+def is_first_process() -> bool:
+    """Says whether this process is the one that writes logs and files."""
+    return jax.process_index() == 0
+
+
+def any_process(condition: bool) -> bool:
+    """Says whether the condition holds in any process; all must ask at the same step."""
+    if jax.process_count() == 1:
+        return condition
+    return bool(np.any(multihost_utils.process_allgather(np.array(condition))))
 
 
 def _prepare_cpu(num_devices: int) -> None:
@@ -73,10 +137,18 @@ def _prepare_cpu(num_devices: int) -> None:
 def _choose_cpu_kernels() -> None:
     """Lets Eigen run convolutions on the CPU: 1.3 times as fast as jaxlib 0.10.2's choice.
 
-    XLA aborts on flags that it does not know, so only that version gets it.
+    XLA aborts on flags that it does not know, so only that version gets it, and a user's own
+    choice of flags is left alone.
     """
-    if jaxlib.__version__ == _TESTED_JAXLIB:
-        os.environ.setdefault('XLA_FLAGS', '--xla_cpu_experimental_ynn_fusion_type=dot,reduce')
+    flags = os.environ.get('XLA_FLAGS', '').replace('--xla_gpu_deterministic_ops=true', '').strip()
+    if jaxlib.__version__ == _TESTED_JAXLIB and not flags:
+        _add_xla_flag('--xla_cpu_experimental_ynn_fusion_type=dot,reduce')
+
+
+def _add_xla_flag(flag: str) -> None:
+    flags = os.environ.get('XLA_FLAGS', '')
+    if flag not in flags.split():
+        os.environ['XLA_FLAGS'] = f'{flags} {flag}'.strip()
 
 
 def p_map(function: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:
@@ -102,27 +174,89 @@ def p_map(function: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole."""
+    """Returns the sharding of what every device of every process holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Puts a whole copy of every array on every device."""
-    return jax.device_put(tree, replicated(mesh))
+    """Puts a whole copy of every host array on each of this process's devices.
+
+    Every process must put the same.
+    """
+    return jax.device_put(tree, replicated(_local(mesh)))
+
+
+def across_processes(tree: Any, mesh: Mesh) -> Any:
+    """Describes arrays that each process has replicated as arrays replicated over all processes.
+
+    Orbax writes only those; nothing is copied.
+    """
+    sharding = replicated(mesh)
+
+    def join(array: jax.Array) -> jax.Array:
+        shards = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(array.shape, sharding, shards)
+
+    return jax.tree.map(join, tree)
 
 
 def shard(tree: Any, mesh: Mesh) -> Any:
-    """Puts `[N, ...]` host arrays on the devices as `[D, N/D, ...]`, without waiting for it.
+    """Puts `[N, ...]` host arrays on this process's D devices as `[D, N/D, ...]`, without waiting.
 
     Raises:
       InputError: when the devices cannot share N equally. (`pmap` itself would take three rows on
         four devices and use three.)
     """
-    num_devices = mesh.devices.size
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    local = _local(mesh)
+    num_devices = local.devices.size
+    sharding = NamedSharding(local, PartitionSpec(AXIS))
 
     def put(array: np.ndarray) -> jax.Array:
         validation.validate_shares(len(array), num_devices)
         return jax.device_put(array.reshape(num_devices, -1, *array.shape[1:]), sharding)
 
     return jax.tree.map(put, tree)
+
+
+def _local(mesh: Mesh) -> Mesh:
+    return Mesh(np.array(mesh.local_devices), (AXIS,))
+
+
+def make_fingerprint(mesh: Mesh) -> Callable[[Any], np.ndarray]:
+    """Returns `fingerprint(tree)`, which gives a uint32 for each device of all processes.
+
+    It is the sum of the bits of the device's copy of all float32 and int32 arrays, each weighted
+    by its place in the tree: any single difference shows, at the cost of reading the arrays once.
+    """
+
+    def compute(tree: Any, _: jax.Array) -> jax.Array:
+        words = [
+            (2 * place + 1) * _sum_of_bits(array)
+            for place, array in enumerate(jax.tree.leaves(tree))
+        ]
+        return lax.all_gather(sum(words), AXIS)
+
+    p_compute = p_map(compute, mesh)
+    rows = np.zeros(_local(mesh).devices.size, np.int8)
+    return lambda tree: np.asarray(p_compute(tree, shard(rows, mesh)))
+
+
+def _sum_of_bits(array: jax.Array) -> jax.Array:
+    bits = lax.bitcast_convert_type(array, np.uint32).ravel()
+    places = lax.iota(np.uint32, bits.size)
+    return ((2 * places + 1) * bits).sum(dtype=np.uint32)
+
+
+def describe_divergence(fingerprints: np.ndarray, mesh: Mesh) -> str:
+    """Names the devices whose fingerprint is not that of most; '' when all agree."""
+    values, counts = np.unique(fingerprints, return_counts=True)
+    if len(values) == 1:
+        return ''
+    usual = values[np.argmax(counts)]
+    devices = [
+        f'{device} of process {device.process_index}'
+        for device, fingerprint in zip(mesh.devices.flat, fingerprints, strict=True)
+        if fingerprint != usual
+    ]
+    logging.error('fingerprints of the parameters: %s', fingerprints.tolist())
+    return ', '.join(devices)

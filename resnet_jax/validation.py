@@ -24,6 +24,7 @@ CHOICES = {
     'data.augmentation': ('random_resized_crop', 'crop_mirror', 'pad_crop', 'shift', 'none'),
     'data.train_interpolation': ('bilinear', 'bicubic'),
     'data.validation_interpolation': ('bilinear', 'bicubic'),
+    'data.on_error': ('raise', 'skip'),
     'optimizer.gradient_clip_kind': ('global_norm', 'value'),
     'schedule.name': ('step', 'exponential', 'cosine', 'constant'),
 }
@@ -58,6 +59,7 @@ RANGES = {
     'log_every_steps': _AT_LEAST_1,
     'evaluate_every_epochs': _AT_LEAST_1,
     'checkpoint_every_epochs': _AT_LEAST_1,
+    'checkpoint_every_steps': _AT_LEAST_0,
     'keep_checkpoints': _AT_LEAST_0,
 }
 
@@ -66,6 +68,7 @@ FREE_FIELDS = (
     'log_every_steps',
     'evaluate_every_epochs',
     'checkpoint_every_epochs',
+    'checkpoint_every_steps',
     'keep_checkpoints',
     'data.dir',
     'data.num_threads',

@@ -5,17 +5,36 @@ import collections
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from ml_collections import ConfigDict
 
 from resnet_jax.data import preprocessing
 from resnet_jax.data.sources import Source
-from resnet_jax.types import Batch, InputError
+from resnet_jax.types import Batch, InputError, RunFailed
 
 T = TypeVar('T')
+
+Item = dict[str, Any]
+"""`element` of a source and, in training, `seed` int64 `[2]` of the epoch."""
+
+
+class Process(NamedTuple):
+    """Which of a run's processes this one is: it prepares its rows of each batch."""
+
+    index: int
+    count: int
+
+    def rows(self, batch_size: int) -> tuple[int, int]:
+        """Returns the first row of a batch that is this process's, and the first behind them."""
+        share = batch_size // self.count
+        return self.index * share, (self.index + 1) * share
+
+
+ALONE = Process(0, 1)
 
 
 def compute_steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -32,69 +51,178 @@ def compute_steps_per_epoch(num_examples: int, batch_size: int) -> int:
     return num_examples // batch_size
 
 
-def train_batches(source: Source, config: ConfigDict, *, start_step: int) -> Iterator[Batch]:
+def train_batches(
+    source: Source, config: ConfigDict, *, start_step: int, process: Process = ALONE
+) -> Iterator[Batch]:
     """Yields the batches of steps `start_step`, `start_step + 1`, ... to the end of the last epoch.
 
     The batch of a step depends on the config and the step alone: the order of an epoch on
     `(seed, epoch)`, the augmentation of an example on `(seed, epoch, id)`.
+
+    Raises:
+      InputError: for a label outside the classes, and, unless `config.data.on_error` is 'skip',
+        for an image that cannot be decoded; a skipped one has mask False and keeps its id.
+      RunFailed: when the data cannot be read.
     """
     batch_size = config.batch_size
     steps_per_epoch = compute_steps_per_epoch(source.num_examples, batch_size)
     start_epoch, start_in_epoch = divmod(start_step, steps_per_epoch)
     transform = preprocessing.make_train_transform(config)
 
-    def epoch_elements(epoch: tf.Tensor) -> tf.data.Dataset:
+    def epoch_items(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
         start = tf.where(epoch == start_epoch, start_in_epoch * batch_size, 0)
         start = tf.cast(start, tf.int64)
         elements = source.elements(seed, start).take(steps_per_epoch * batch_size - start)
-        return elements.map(lambda element: (seed, element))
+        return elements.map(lambda element: {'element': element, 'seed': seed})
 
-    def prepare(seed: tf.Tensor, element: Any) -> dict[str, tf.Tensor]:
-        example = source.read(element)
-        seed = tf.random.experimental.stateless_fold_in(seed, example['id'])
-        return example | {'image': transform(example['image'], seed), 'mask': True}
+    def load_image(item: Item) -> tf.Tensor:
+        index = source.identify(item['element'])['id']
+        seed = tf.random.experimental.stateless_fold_in(item['seed'], index)
+        return transform(source.load_image(item['element']), seed)
 
-    epochs = tf.data.Dataset.range(start_epoch, config.num_epochs)
-    dataset = epochs.flat_map(epoch_elements)
-    return _iterate(dataset, prepare, batch_size, config, drop_remainder=True)
+    items = tf.data.Dataset.range(start_epoch, config.num_epochs).flat_map(epoch_items)
+    return _iterate(items, source, config, load_image, batch_size, process)
 
 
-def evaluation_batches(source: Source, config: ConfigDict, *, batch_size: int) -> Iterator[Batch]:
-    """Yields every example of the split once, in stored order, the last batch padded."""
+def evaluation_batches(
+    source: Source, config: ConfigDict, *, batch_size: int, process: Process = ALONE
+) -> Iterator[Batch]:
+    """Yields every example of the split once, in stored order, the last batch padded.
+
+    Every process gets equally many batches. Raises as `train_batches` does.
+    """
     transform = preprocessing.make_evaluation_transform(config)
 
-    def prepare(element: Any) -> dict[str, tf.Tensor]:
-        example = source.read(element)
-        return example | {'image': transform(example['image']), 'mask': True}
+    def load_image(item: Item) -> tf.Tensor:
+        return transform(source.load_image(item['element']))
 
-    dataset = source.elements(None, tf.constant(0, tf.int64))
-    for batch in _iterate(dataset, prepare, batch_size, config, drop_remainder=False):
-        yield pad_batch(batch, batch_size)
+    elements = source.elements(None, tf.constant(0, tf.int64))
+    items = elements.map(lambda element: {'element': element})
+    batches = _iterate(items, source, config, load_image, batch_size, process)
+    rows = batch_size // process.count
+    num_batches = -(-source.num_examples // batch_size)
+    for _ in range(num_batches):
+        yield pad_batch(next(batches, None) or _empty_batch(config), rows)
+    yield from batches
 
 
 def _iterate(
-    dataset: tf.data.Dataset,
-    prepare: Callable,
-    batch_size: int,
+    items: tf.data.Dataset,
+    source: Source,
     config: ConfigDict,
-    *,
-    drop_remainder: bool,
+    load_image: Callable[[Item], tf.Tensor],
+    batch_size: int,
+    process: Process,
 ) -> Iterator[Batch]:
+    """Yields this process's rows of the batches; the last ones may have fewer."""
+    items = _only_rows(items, batch_size, process)
+    rows = batch_size // process.count
     num_threads = config.data.num_threads or _num_cores()
-    dataset = dataset.map(prepare, num_parallel_calls=num_threads, deterministic=True)
-    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
-    dataset = dataset.prefetch(config.data.prefetch_batches)
+    dataset = _prepare(items, source, config, load_image, num_threads)
+    dataset = dataset.batch(rows).prefetch(config.data.prefetch_batches)
     options = tf.data.Options()
     options.deterministic = True
     options.threading.private_threadpool_size = num_threads
     # Autotuning has a thread that sleeps for up to a minute, and the end of an iterator sometimes
     # waits for it to wake (TensorFlow 2.21).
     options.autotune.enabled = False
+    num_batches = 0
+    reported: set[int] = set()
     try:
-        yield from dataset.with_options(options).as_numpy_iterator()
-    except tf.errors.InvalidArgumentError as error:
-        raise InputError(f'an image of the data set cannot be decoded: {error.message}') from None
+        for batch in dataset.with_options(options).as_numpy_iterator():
+            _check_labels(batch, source)
+            _report_skipped(batch, source, reported)
+            num_batches += 1
+            yield batch
+    except tf.errors.OpError as error:
+        part = items.skip(num_batches * rows).take(rows)
+        raise _explain(part, source, load_image, error) from None
+
+
+def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.data.Dataset:
+    """Keeps the process's rows of each batch, before anything is decoded."""
+    if process.count == 1:
+        return items
+    first, end = process.rows(batch_size)
+
+    def is_ours(position: tf.Tensor, _: Item) -> tf.Tensor:
+        row = position % batch_size
+        return (row >= first) & (row < end)
+
+    return items.enumerate().filter(is_ours).map(lambda _, item: item)
+
+
+def _prepare(
+    items: tf.data.Dataset,
+    source: Source,
+    config: ConfigDict,
+    load_image: Callable[[Item], tf.Tensor],
+    num_threads: int,
+) -> tf.data.Dataset:
+    """Turns items into examples, in order."""
+    size = config.data.image_size
+
+    def prepare(item: Item) -> dict[str, tf.Tensor]:
+        return source.identify(item['element']) | {'image': load_image(item), 'mask': True}
+
+    def prepare_or_blank(item: Item) -> tf.data.Dataset:
+        prepared = tf.data.Dataset.from_tensors(item).map(prepare).ignore_errors()
+        blank = {'image': tf.zeros([size, size, 3], tf.uint8), 'mask': False}
+        fallback = tf.data.Dataset.from_tensors(source.identify(item['element']) | blank)
+        return prepared.concatenate(fallback).take(1)
+
+    if config.data.on_error == 'raise':
+        return items.map(prepare, num_parallel_calls=num_threads, deterministic=True)
+    return items.interleave(
+        prepare_or_blank,
+        cycle_length=num_threads,
+        num_parallel_calls=num_threads,
+        deterministic=True,
+    )
+
+
+def _explain(
+    items: tf.data.Dataset,
+    source: Source,
+    load_image: Callable[[Item], tf.Tensor],
+    error: tf.errors.OpError,
+) -> InputError | RunFailed:
+    """Finds the example behind an error by preparing those of a batch one by one."""
+    try:
+        for item in items:
+            element = item['element']
+            try:
+                load_image(item)
+            except tf.errors.InvalidArgumentError:
+                name = source.name(int(source.identify(element)['id']))
+                reason = preprocessing.describe_fault(source.load_image(element).numpy())
+                return InputError(
+                    f'{name}: cannot be decoded: {reason}. Mend or remove it, or go on without it '
+                    'with --config.data.on_error=skip'
+                )
+    except tf.errors.OpError as reading_error:
+        error = reading_error
+    return RunFailed(f'the data cannot be read: {error.message}')
+
+
+def _check_labels(batch: Batch, source: Source) -> None:
+    num_classes = len(source.class_names)
+    wrong = np.flatnonzero((batch['label'] < 0) | (batch['label'] >= num_classes))
+    if len(wrong):
+        name, label = source.name(int(batch['id'][wrong[0]])), batch['label'][wrong[0]]
+        raise InputError(f'{name}: expected a label from 0 to {num_classes - 1}, found {label}')
+
+
+def _report_skipped(batch: Batch, source: Source, reported: set[int]) -> None:
+    for index in batch['id'][~batch['mask']].tolist():
+        if index not in reported:
+            reported.add(index)
+            logging.warning(
+                '%s: cannot be decoded, and is skipped (%d so far)',
+                source.name(index),
+                len(reported),
+            )
 
 
 def _num_cores() -> int:
@@ -102,6 +230,16 @@ def _num_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _empty_batch(config: ConfigDict) -> Batch:
+    size = config.data.image_size
+    return {
+        'image': np.zeros((0, size, size, 3), np.uint8),
+        'label': np.zeros(0, np.int32),
+        'mask': np.zeros(0, bool),
+        'id': np.zeros(0, np.int64),
+    }
 
 
 def pad_batch(batch: Batch, batch_size: int) -> Batch:

@@ -1,7 +1,7 @@
 """From stored images to uint8 squares of the network's size.
 
-Everything random is a function of a seed `[2]`. An image is an encoded string (JPEG, PNG, GIF or
-BMP; a JPEG is decoded only inside the crop) or uint8 `[H, W, 3]`.
+Everything random is a function of a seed `[2]`. An image is a JPEG or PNG as a string (a JPEG is
+decoded only inside the crop) or uint8 `[H, W, 3]`.
 """
 
 import math
@@ -16,6 +16,11 @@ from resnet_jax.types import InputError
 
 Window = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 """Top, left, height and width in px of the stored image, int32."""
+
+MAX_PIXELS = 90_000_000
+"""Larger images are refused before they are decoded: a small file can claim any size."""
+
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
@@ -107,10 +112,27 @@ def make_image_reader(
         except OSError as error:
             raise InputError(f'{name}: cannot be read: {error.strerror}') from None
         except tf.errors.InvalidArgumentError:
-            reason = 'it is empty' if not encoded else 'not a whole JPEG, PNG, GIF or BMP image'
-            raise InputError(f'{name}: cannot be decoded: {reason}') from None
+            raise InputError(f'{name}: cannot be decoded: {describe_fault(encoded)}') from None
 
     return read
+
+
+def describe_fault(encoded: bytes) -> str:
+    """Says why a string that cannot be decoded cannot be."""
+    if not encoded:
+        return 'it is empty'
+    if not encoded.startswith((PNG_SIGNATURE, b'\xff\xd8\xff')):
+        return 'it is not a JPEG or PNG image'
+    try:
+        if encoded.startswith(PNG_SIGNATURE):
+            height, width = _png_shape(tf.constant(encoded)).numpy()
+        else:
+            height, width = tf.io.extract_jpeg_shape(encoded).numpy()[:2]
+    except tf.errors.InvalidArgumentError:
+        return 'its header is not whole'
+    if int(height) * int(width) > MAX_PIXELS:
+        return f'it is {width} x {height} px, more than {MAX_PIXELS:,} pixels'
+    return 'it is truncated or damaged'
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
@@ -135,14 +157,40 @@ def _with_crop(image: tf.Tensor, use: Callable[[tf.Tensor, Callable], tf.Tensor]
 
     if image.dtype != tf.string:
         return from_pixels(image)
-    return tf.cond(
-        tf.io.is_jpeg(image),
-        lambda: use(
-            tf.io.extract_jpeg_shape(image)[:2],
-            lambda *window: tf.io.decode_and_crop_jpeg(image, tf.stack(window), channels=3),
-        ),
-        lambda: from_pixels(tf.io.decode_image(image, channels=3, expand_animations=False)),
+
+    def from_jpeg() -> tf.Tensor:
+        shape = _checked(tf.io.extract_jpeg_shape(image)[:2])
+        return use(
+            shape, lambda *window: tf.io.decode_and_crop_jpeg(image, tf.stack(window), channels=3)
+        )
+
+    def from_png() -> tf.Tensor:
+        with tf.control_dependencies([_checked(_png_shape(image))]):
+            return from_pixels(tf.io.decode_png(image, channels=3))
+
+    return tf.cond(tf.io.is_jpeg(image), from_jpeg, from_png)
+
+
+def _png_shape(image: tf.Tensor) -> tf.Tensor:
+    """Reads height and width from the header, which stands first in any PNG."""
+    signature = tf.strings.substr(image, 0, len(PNG_SIGNATURE))
+    check = tf.debugging.assert_equal(
+        signature, PNG_SIGNATURE, 'not a JPEG or PNG image', summarize=0
     )
+    with tf.control_dependencies([check]):
+        width_height = tf.io.decode_raw(
+            tf.strings.substr(image, 16, 8), tf.int32, little_endian=False
+        )
+    return width_height[::-1]
+
+
+def _checked(shape: tf.Tensor) -> tf.Tensor:
+    pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
+    check = tf.debugging.assert_less_equal(
+        pixels, tf.constant(MAX_PIXELS, tf.int64), 'more pixels than are decoded'
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(shape)
 
 
 def _resize(image: tf.Tensor, size: int, method: str, *, antialias: bool) -> tf.Tensor:

@@ -30,14 +30,23 @@ class Source:
       elements: `elements(seed, start)` gives a `tf.data.Dataset` of the split's elements from
         position `start` (int64 scalar) on: in stored order when `seed` is None, else permuted by
         `seed` (int64 `[2]`).
-      read: turns an element, inside tf.data, into an example `{'id': int64, 'label': int32,
-        'image': encoded string or uint8 [H, W, 3]}`. The id is the position in stored order.
+      identify: turns an element, inside tf.data, into `{'id': int64, 'label': int32}`. The id is
+        the position in stored order.
+      load_image: turns an element, inside tf.data, into the image: a JPEG or PNG as a string, or
+        uint8 `[H, W, 3]`.
+      name: says where an example with an id comes from, for messages.
     """
 
     num_examples: int
     class_names: tuple[str, ...]
     elements: Callable[[tf.Tensor | None, tf.Tensor], tf.data.Dataset]
-    read: Callable[[Any], dict[str, tf.Tensor]]
+    identify: Callable[[Any], dict[str, tf.Tensor]]
+    load_image: Callable[[Any], tf.Tensor]
+    name: Callable[[int], str]
+
+    def read(self, element: Any) -> dict[str, tf.Tensor]:
+        """Turns an element, inside tf.data, into an example with id, label and image."""
+        return self.identify(element) | {'image': self.load_image(element)}
 
 
 def load_source(config: ConfigDict, split: str) -> Source:
@@ -85,7 +94,9 @@ def _load_digits(config: ConfigDict, split: str) -> Source:
         num_examples=len(labels),
         class_names=tuple(str(digit) for digit in range(10)),
         elements=_indexed_elements(len(labels)),
-        read=lambda index: {'id': index, 'image': images[index], 'label': labels[index]},
+        identify=lambda index: {'id': index, 'label': labels[index]},
+        load_image=lambda index: images[index],
+        name=lambda index: f'example {index} of the digits, split {split}',
     )
 
 
@@ -111,16 +122,14 @@ def _load_folder(config: ConfigDict, split: str) -> Source:
             )
         paths += files
         labels += [label] * len(files)
-    paths, labels = tf.constant(paths), tf.constant(labels, tf.int32)
+    files, labels = tf.constant(paths), tf.constant(labels, tf.int32)
     return Source(
         num_examples=len(labels),
         class_names=class_names.describe(classes),
         elements=_indexed_elements(len(labels)),
-        read=lambda index: {
-            'id': index,
-            'image': tf.io.read_file(paths[index]),
-            'label': labels[index],
-        },
+        identify=lambda index: {'id': index, 'label': labels[index]},
+        load_image=lambda index: tf.io.read_file(files[index]),
+        name=lambda index: paths[index],
     )
 
 
@@ -152,17 +161,26 @@ def _load_tfds(config: ConfigDict, split: str) -> Source:
         ) from None
     _require_tfrecord(info)
     decoders = {image_key: tfds.decode.SkipDecoding()}
+    ends = np.cumsum([file.take for file in files])
 
-    def read(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        example = info.features.deserialize_example(element['record'], decoders=decoders)
-        label = tf.cast(example[label_key], tf.int32)
-        return {'id': element['id'], 'image': example[image_key], 'label': label}
+    def parse(element: dict[str, tf.Tensor], key: str) -> tf.Tensor:
+        return info.features.deserialize_example(element['record'], decoders=decoders)[key]
+
+    def name(index: int) -> str:
+        file = int(np.searchsorted(ends, index, side='right'))
+        record = index - int(ends[file]) + files[file].take + files[file].skip
+        return f'record {record} of {files[file].filename}'
 
     return Source(
         num_examples=sum(file.take for file in files),
         class_names=class_names.describe(info.features[label_key].names),
         elements=_record_elements(files, config.data.shuffle_group_files),
-        read=read,
+        identify=lambda element: {
+            'id': element['id'],
+            'label': tf.cast(parse(element, label_key), tf.int32),
+        },
+        load_image=lambda element: parse(element, image_key),
+        name=name,
     )
 
 

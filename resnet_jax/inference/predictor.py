@@ -37,8 +37,8 @@ class Predictor:
         """Returns the `top_k` most probable classes of each image, most probable first.
 
         Args:
-          images: paths, encoded JPEG, PNG, GIF or BMP bytes, or uint8 arrays `[H, W]` or
-            `[H, W, 3]` of any size.
+          images: paths, encoded JPEG or PNG bytes, or uint8 arrays `[H, W]` or `[H, W, 3]` of
+            any size.
           top_k: predictions an image; at most as many as there are classes.
 
         Raises:

@@ -1,177 +1,327 @@
-"""Checkpoints on disk: which exist, which are kept, and how a state comes back.
+"""Checkpoints on disk: written by Orbax, read and checked one by one.
 
 A checkpoint is Orbax's `<step>/` with the items `state` (one copy of a `TrainState`, whatever the
-devices), `metadata` (JSON: `step`, `epoch`, sums of training metrics) and `metrics` (JSON: the
-validation metrics, where that step was evaluated).
+devices), `metadata` (JSON: `step`, `epoch`, `train_sums`, `scores`, `checksum`) and, where that
+step was evaluated, `metrics` (JSON: the scores again, for Orbax to choose what to keep).
+
+Orbax has no checksum over the values of the arrays. Ours is the CRC-32 of all arrays and of the
+metadata; it is compared whenever a state is read.
 """
 
+import dataclasses
+import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from resnet_jax.training.state import TrainState
-from resnet_jax.types import InputError
+from resnet_jax.types import InputError, RunFailed
+
+Scores = Mapping[str, float]
+"""Validation results of a step, `top5` and `top1` among them."""
 
 
-def _rank(metrics: Mapping[str, float]) -> tuple[float, float, int]:
-    """Orders checkpoints: by validation top-5, then top-1, then the later step."""
-    return metrics['top5'], metrics['top1'], metrics['step']
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What is saved with a state.
 
-
-def _one_copy() -> Any:
-    """Returns Orbax's handling of arrays, changed to write the first device's copy of each.
-
-    By default Orbax writes a slice of each replica, and compiles a program for every shape to cut
-    it out: seconds before the first save of a small network, for nothing on one machine.
+    Attributes:
+      step: steps done.
+      epoch: the same in epochs.
+      train_sums: of the training metrics since the last row of `metrics.csv`.
+      scores: of the validation split at this step, or None if it was not evaluated.
     """
-    handlers = ocp.type_handlers
-    return handlers.create_type_handler_registry(
-        (jax.Array, handlers.ArrayHandler(use_replica_parallel=False))
-    )
+
+    step: int
+    epoch: float
+    train_sums: Mapping[str, tuple[float, float]]
+    scores: Scores | None
 
 
-class Checkpoints:
-    """The checkpoints of a run.
+def _rank(scores: Scores) -> tuple[float, float, int]:
+    """Orders checkpoints: by validation top-5, then top-1, then the later step."""
+    return scores['top5'], scores['top1'], scores['step']
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of a run in the background, and deletes those that nobody wants.
 
     Args:
-      folder: the run's `checkpoints/`.
+      folder: the run's `checkpoints/`; what it holds must be whole (`restore_newest`).
       keep: how many of the latest to keep beside the best; 0 keeps all.
-      read_only: never write or delete anything.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 0, read_only: bool = False):
+    def __init__(self, folder: Path, *, keep: int):
         policies = [preservation_policy.LatestN(keep or None)]
         if keep:
             best = preservation_policy.BestN(
                 get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False
             )
             policies.append(best)
-        self.folder = folder
+        self._folder = folder
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
-                create=not read_only,
-                read_only=read_only,
                 best_fn=_rank,  # makes Orbax store metrics; the policies decide what is kept
                 preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             ),
             item_handlers={
-                'state': ocp.PyTreeCheckpointHandler(type_handler_registry=_one_copy()),
+                'state': _state_handler(),
                 'metadata': ocp.JsonCheckpointHandler(),
             },
         )
 
-    def __enter__(self) -> 'Checkpoints':
+    def __enter__(self) -> 'CheckpointWriter':
         return self
 
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
-    def steps(self) -> list[int]:
-        """Returns the steps that there are, rising."""
-        return sorted(self._manager.all_steps())
-
-    def latest(self) -> int | None:
-        """Returns the latest step, or None."""
-        return self._manager.latest_step()
-
-    def save(
-        self,
-        state: TrainState,
-        metadata: Mapping[str, Any],
-        metrics: Mapping[str, float] | None,
-    ) -> None:
-        """Begins to write a checkpoint, in the background once the arrays are copied.
+    def save(self, state: TrainState, metadata: Metadata) -> None:
+        """Begins to write a checkpoint; returns when the arrays are copied from the devices.
 
         Args:
-          state: replicated.
-          metadata: at least `step` and `epoch`.
-          metrics: `top5` and `top1` of the validation split at this step, if it was evaluated.
+          state: replicated over all processes.
+          metadata: of the same step.
 
         Raises:
-          RuntimeError: when Orbax declines to save, which it does for a step that is not newer
-            than the latest.
+          RunFailed: when this one or the one before cannot be written.
         """
-        step = metadata['step']
-        saved = self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(state), metadata=ocp.args.JsonSave(dict(metadata))
-            ),
-            metrics=None if metrics is None else dict(metrics) | {'step': step},
-            force=True,
-        )
+        step, scores = metadata.step, metadata.scores
+        content = dataclasses.asdict(metadata)
+        content['checksum'] = compute_checksum(state, metadata)
+        try:
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(state), metadata=ocp.args.JsonSave(content)
+                ),
+                metrics=None if scores is None else dict(scores) | {'step': step},
+                force=True,
+            )
+        except OSError as error:
+            raise self._failure(error) from error
         if not saved:
             raise RuntimeError(
-                f'{self.folder}: Orbax did not save step {step}; the latest is {self.latest()}'
+                f'{self._folder}: Orbax did not save step {step}; the latest is '
+                f'{self._manager.latest_step()}'
             )
+
+    def replace(self, state: TrainState, metadata: Metadata) -> None:
+        """Writes a step again that was saved before it was evaluated."""
+        self.wait()
+        self._manager.delete(metadata.step)
+        self.save(state, metadata)
 
     def wait(self) -> None:
-        """Returns when all that was saved is on the disk."""
-        self._manager.wait_until_finished()
-
-    def read_metadata(self, step: int) -> dict[str, Any]:
-        """Returns the metadata that was saved with a step."""
-        args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=args)['metadata']
-
-    def restore(self, step: int, abstract_state: TrainState, sharding: Sharding) -> TrainState:
-        """Reads the state of a step onto devices.
-
-        Args:
-          step: one of `steps()`.
-          abstract_state: shapes and dtypes, which must be the checkpoint's.
-          sharding: where every array goes, on any number of devices.
+        """Returns when all that was saved is on the disk.
 
         Raises:
-          InputError: lists the arrays that differ.
+          RunFailed: when it cannot be written.
         """
-        found = self._manager.item_metadata(step)['state'].tree
-        require_same_arrays(abstract_state, found, what=f'{self.folder / str(step)}')
-        targets = jax.tree.map(
-            lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
-            abstract_state,
+        try:
+            self._manager.wait_until_finished()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> RunFailed:
+        return RunFailed(
+            f'{self._folder}: cannot write a checkpoint: {error}. Older checkpoints are as they '
+            'were; make room or mend the disk, and start the same command again'
         )
-        restore_args = ocp.checkpoint_utils.construct_restore_args(targets)
-        args = ocp.args.Composite(state=ocp.args.PyTreeRestore(targets, restore_args=restore_args))
-        return self._manager.restore(step, args=args)['state']
 
-    def resolve(self, which: str | int) -> int:
-        """Turns 'best', 'latest', a step, or 'epoch:N' into a step.
 
-        Raises:
-          InputError: when there is no such checkpoint; lists those that there are.
-        """
-        step = self._find(str(which))
-        if step is None or step not in self.steps():
-            raise InputError(
-                f'checkpoint {which!r} in {self.folder}: expected best, latest, epoch:N or one of '
-                f'the steps {self._describe()}'
-            )
-        return step
+def _state_handler() -> ocp.PyTreeCheckpointHandler:
+    """Returns Orbax's handler of trees, changed to write the first device's copy of each array.
 
-    def _find(self, which: str) -> int | None:
-        if which == 'latest':
-            return self.latest()
-        if which == 'best':
-            best = self._manager.best_step()
-            return self.latest() if best is None else best
-        if which.isdecimal():
-            return int(which)
-        kind, _, epoch = which.partition(':')
-        if kind == 'epoch' and epoch.isdecimal():
-            steps = {self.read_metadata(step)['epoch']: step for step in self.steps()}
-            return steps.get(int(epoch))
-        return None
+    By default Orbax writes a slice of each replica, and compiles a program for every shape to cut
+    it out: seconds before the first save of a small network, for nothing on one machine.
+    """
+    handlers = ocp.type_handlers
+    return ocp.PyTreeCheckpointHandler(
+        type_handler_registry=handlers.create_type_handler_registry(
+            (jax.Array, handlers.ArrayHandler(use_replica_parallel=False))
+        )
+    )
 
-    def _describe(self) -> str:
-        steps = [f'{step} (epoch {self.read_metadata(step)["epoch"]:g})' for step in self.steps()]
-        return ', '.join(steps) or '(there are none)'
+
+def compute_checksum(state: TrainState, metadata: Metadata) -> str:
+    """Returns eight hexadecimal digits that change with any bit of the arrays or the metadata."""
+    crc = zlib.crc32(json.dumps(dataclasses.asdict(metadata), sort_keys=True).encode())
+    for name, array in _named_leaves(state).items():
+        crc = zlib.crc32(f'{name} {array.dtype} {array.shape}'.encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+    return f'{crc:08x}'
+
+
+def list_steps(folder: Path) -> list[int]:
+    """Returns the steps for which there are checkpoints, whole or not, rising."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def read_metadata(folder: Path, step: int) -> Metadata:
+    """Returns what was saved with a state.
+
+    Raises:
+      InputError: when it is not there or not whole.
+    """
+    return _read_metadata(folder / str(step))[0]
+
+
+def _read_metadata(path: Path) -> tuple[Metadata, str]:
+    try:
+        content = json.loads((path / 'metadata' / 'metadata').read_text())
+        checksum = content.pop('checksum')
+        metadata = Metadata(**content)
+        stored = path / 'metrics' / 'metrics'
+        scores = json.loads(stored.read_text()) if metadata.scores is not None else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f'{path}: expected a whole checkpoint, found {error!r}') from None
+    if metadata.step != int(path.name):
+        raise InputError(f'{path}: expected step {path.name}, found step {metadata.step}')
+    if metadata.scores is not None and scores != {**metadata.scores, 'step': metadata.step}:
+        raise InputError(f'{path}: expected equal scores in metadata and metrics, found others')
+    return metadata, checksum
+
+
+def restore(
+    folder: Path, step: int, abstract_state: TrainState, sharding: Sharding
+) -> tuple[TrainState, Metadata]:
+    """Reads a checkpoint onto devices and compares its checksum.
+
+    Args:
+      folder: the run's `checkpoints/`.
+      step: one of `list_steps(folder)`.
+      abstract_state: shapes and dtypes, which must be the checkpoint's.
+      sharding: where every array goes, on any number of devices.
+
+    Raises:
+      InputError: when it is damaged, or of another model; says how.
+    """
+    path = folder / str(step)
+    metadata, checksum = _read_metadata(path)
+    targets = jax.tree.map(
+        lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
+        abstract_state,
+    )
+    with ocp.Checkpointer(_state_handler()) as checkpointer:
+        stored = (path / 'state').absolute()
+        try:
+            found = checkpointer.metadata(stored).item_metadata.tree
+        except Exception as error:  # Orbax and TensorStore raise whatever they stumble over
+            raise InputError(f'{path}: expected a whole checkpoint, found {error!r}') from None
+        require_same_arrays(abstract_state, found, what=str(path))
+        args = ocp.args.PyTreeRestore(
+            targets, restore_args=ocp.checkpoint_utils.construct_restore_args(targets)
+        )
+        try:
+            state = checkpointer.restore(stored, args=args)
+        except Exception as error:
+            raise InputError(f'{path}: expected a whole checkpoint, found {error!r}') from None
+    if compute_checksum(state, metadata) != checksum:
+        raise InputError(f'{path}: expected the checksum {checksum}, found other bytes')
+    return state, metadata
+
+
+def restore_newest(
+    folder: Path, abstract_state: TrainState, sharding: Sharding, *, may_move: bool
+) -> tuple[TrainState, Metadata] | None:
+    """Reads the newest whole checkpoint, and moves damaged ones out of the way.
+
+    Args:
+      folder: the run's `checkpoints/`.
+      abstract_state: as in `restore`.
+      sharding: as in `restore`.
+      may_move: whether this process moves `<step>` to `damaged-<step>`.
+
+    Returns:
+      The state and its metadata, or None when there has never been a checkpoint.
+
+    Raises:
+      InputError: when there are checkpoints and none is whole; then none is moved.
+    """
+    damage: dict[int, InputError] = {}
+    newest = None
+    for step in reversed(list_steps(folder)):
+        try:
+            if newest is None:
+                newest = restore(folder, step, abstract_state, sharding)
+            else:
+                read_metadata(folder, step)
+        except InputError as error:
+            damage[step] = error
+    if newest is None and (damage or list(folder.glob('damaged-*'))):
+        lines = [str(error) for error in damage.values()]
+        lines += [str(path) for path in sorted(folder.glob('damaged-*'))]
+        raise InputError(
+            f'{folder}: expected a whole checkpoint, found only damaged ones:\n  '
+            + '\n  '.join(lines)
+            + '\nPut a whole one there, or start again in another --workdir'
+        )
+    for step, error in damage.items():
+        logging.error('%s; it is now %s', error, folder / f'damaged-{step}')
+        if may_move:
+            _move_aside(folder, step)
+    return newest
+
+
+def _move_aside(folder: Path, step: int) -> None:
+    target = folder / f'damaged-{step}'
+    number = 2
+    while target.exists():
+        target = folder / f'damaged-{step}-{number}'
+        number += 1
+    (folder / str(step)).rename(target)
+
+
+def resolve(folder: Path, which: str | int) -> int:
+    """Turns 'best', 'latest', a step, or 'epoch:N' into a step.
+
+    Raises:
+      InputError: when there is no such checkpoint; lists those that there are.
+    """
+    known: dict[int, Metadata] = {}
+    for step in list_steps(folder):
+        try:
+            known[step] = read_metadata(folder, step)
+        except InputError as error:
+            logging.warning('%s', error)
+    step = _find(known, str(which))
+    if step not in known:
+        there = [f'{step} (epoch {metadata.epoch:g})' for step, metadata in known.items()]
+        raise InputError(
+            f'checkpoint {which!r} in {folder}: expected best, latest, epoch:N or one of the '
+            f'steps {", ".join(there) or "(there are none)"}'
+        )
+    return step
+
+
+def _find(known: Mapping[int, Metadata], which: str) -> int | None:
+    if which == 'latest':
+        return max(known, default=None)
+    if which == 'best':
+        ranks = {
+            _rank({**metadata.scores, 'step': step}): step
+            for step, metadata in known.items()
+            if metadata.scores is not None
+        }
+        return ranks[max(ranks)] if ranks else max(known, default=None)
+    if which.isdecimal():
+        return int(which)
+    kind, _, epoch = which.partition(':')
+    if kind == 'epoch' and epoch.isdecimal():
+        return {metadata.epoch: step for step, metadata in known.items()}.get(int(epoch))
+    return None
 
 
 def require_same_arrays(expected: Any, found: Any, *, what: str) -> None:
@@ -185,7 +335,10 @@ def require_same_arrays(expected: Any, found: Any, *, what: str) -> None:
     Raises:
       InputError: lists the arrays that differ.
     """
-    expected, found = _shapes(expected), _shapes(found)
+    expected, found = (
+        {name: tuple(leaf.shape) for name, leaf in _named_leaves(tree).items()}
+        for tree in (expected, found)
+    )
     different = [
         f'  {name}: expected {expected.get(name, "nothing")}, found {found.get(name, "nothing")}'
         for name in sorted(expected.keys() | found.keys())
@@ -198,11 +351,11 @@ def require_same_arrays(expected: Any, found: Any, *, what: str) -> None:
         )
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Returns shapes by name, alike for a state and for Orbax's description of one."""
+def _named_leaves(tree: Any) -> dict[str, Any]:
+    """Returns the arrays by name, alike for a state and for Orbax's description of one."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
-        jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+        jax.tree_util.keystr(path, simple=True, separator='/'): leaf
         for path, leaf in leaves
         if hasattr(leaf, 'shape')
     }

@@ -7,8 +7,7 @@ from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
 from resnet_jax.models import resnet
-from resnet_jax.training import optimizers, schedules
-from resnet_jax.training.checkpoints import Checkpoints
+from resnet_jax.training import checkpoints, optimizers, schedules
 from resnet_jax.training.state import abstract_state
 from resnet_jax.workdir import Workdir
 
@@ -48,7 +47,7 @@ def load_trained_model(workdir: Workdir, checkpoint: str | int, sharding: Shardi
     class_names = workdir.read_class_names()
     model = resnet.create_model(config, len(class_names))
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 1))
-    with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
-        step = checkpoints.resolve(checkpoint)
-        state = checkpoints.restore(step, abstract_state(config, model, optimizer), sharding)
+    folder = workdir.checkpoints
+    step = checkpoints.resolve(folder, checkpoint)
+    state, _ = checkpoints.restore(folder, step, abstract_state(config, model, optimizer), sharding)
     return TrainedModel(config, class_names, model, state.evaluation_variables(), step)
