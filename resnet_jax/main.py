@@ -14,16 +14,28 @@ _CONFIG = flags.define_config()
 _WORKDIR = absl_flags.DEFINE_string(
     'workdir', '', 'Folder of the run. Default: runs/<config name>[-<data>].'
 )
+_COORDINATOR_ADDRESS = absl_flags.DEFINE_string(
+    'coordinator_address', '', 'host:port of process 0, in a run of several processes.'
+)
+_NUM_PROCESSES = absl_flags.DEFINE_integer('num_processes', 0, 'Processes of the run.')
+_PROCESS_ID = absl_flags.DEFINE_integer('process_id', -1, 'Of this process, from 0.')
 
 
 def main(arguments: Sequence[str]) -> None:
     """Trains the config in its folder."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.monitoring import terminal
-    from resnet_jax.training import loop
+    from resnet_jax.monitoring import signals
 
     folder = Path(_WORKDIR.value) if _WORKDIR.value else base_config.RUNS / flags.config_name()
-    loop.train(_CONFIG.value, folder, terminal.set_up_logging())
+    with signals.stop_requests() as request:
+        from resnet_jax import parallel
+        from resnet_jax.monitoring import terminal
+        from resnet_jax.training import loop
+
+        parallel.start_processes(
+            _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+        )
+        loop.train(_CONFIG.value, folder, terminal.set_up_logging(), request)
 
 
 if __name__ == '__main__':

@@ -12,8 +12,6 @@ from typing import Any
 import jax
 import jaxlib
 import numpy as np
-from absl import logging
-from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -220,43 +218,3 @@ def shard(tree: Any, mesh: Mesh) -> Any:
 
 def _local(mesh: Mesh) -> Mesh:
     return Mesh(np.array(mesh.local_devices), (AXIS,))
-
-
-def make_fingerprint(mesh: Mesh) -> Callable[[Any], np.ndarray]:
-    """Returns `fingerprint(tree)`, which gives a uint32 for each device of all processes.
-
-    It is the sum of the bits of the device's copy of all float32 and int32 arrays, each weighted
-    by its place in the tree: any single difference shows, at the cost of reading the arrays once.
-    """
-
-    def compute(tree: Any, _: jax.Array) -> jax.Array:
-        words = [
-            (2 * place + 1) * _sum_of_bits(array)
-            for place, array in enumerate(jax.tree.leaves(tree))
-        ]
-        return lax.all_gather(sum(words), AXIS)
-
-    p_compute = p_map(compute, mesh)
-    rows = np.zeros(_local(mesh).devices.size, np.int8)
-    return lambda tree: np.asarray(p_compute(tree, shard(rows, mesh)))
-
-
-def _sum_of_bits(array: jax.Array) -> jax.Array:
-    bits = lax.bitcast_convert_type(array, np.uint32).ravel()
-    places = lax.iota(np.uint32, bits.size)
-    return ((2 * places + 1) * bits).sum(dtype=np.uint32)
-
-
-def describe_divergence(fingerprints: np.ndarray, mesh: Mesh) -> str:
-    """Names the devices whose fingerprint is not that of most; '' when all agree."""
-    values, counts = np.unique(fingerprints, return_counts=True)
-    if len(values) == 1:
-        return ''
-    usual = values[np.argmax(counts)]
-    devices = [
-        f'{device} of process {device.process_index}'
-        for device, fingerprint in zip(mesh.devices.flat, fingerprints, strict=True)
-        if fingerprint != usual
-    ]
-    logging.error('fingerprints of the parameters: %s', fingerprints.tolist())
-    return ', '.join(devices)

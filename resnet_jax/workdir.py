@@ -1,18 +1,21 @@
 """The folder of a run: what lies where, and how it is written."""
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from resnet_jax import base_config, validation
-from resnet_jax.types import InputError
+from resnet_jax.types import InputError, RunFailed
 
 METRICS_COLUMNS = (
     'step',
@@ -66,10 +69,29 @@ class Workdir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
         except OSError as error:
             raise InputError(
                 f'--workdir={self.path}: expected a folder to write into, found: {error.strerror}'
             ) from None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training here while the block runs.
+
+        Raises:
+          InputError: when one does already.
+        """
+        with (self.path / '.lock').open('w') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f'--workdir={self.path}: expected a folder in which nobody trains, and another '
+                    'process does: wait for it, stop it, or choose another folder'
+                ) from None
+            yield
 
     def read_config(self) -> ConfigDict:
         """Returns the config of the run.
@@ -115,13 +137,25 @@ class Workdir:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: to a temporary name, to the disk, then in place."""
+    """Writes a file whole or not at all: to a temporary name, to the disk, then in place.
+
+    Raises:
+      RunFailed: when it cannot be written.
+    """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    with temporary.open('w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open('w', encoding='utf-8') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise RunFailed(
+            f'{path}: cannot be written: {error.strerror}. What it held before is whole; make room '
+            'or mend the disk, and start the same command again'
+        ) from None
 
 
 def _read(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Evaluation of a whole split, each example exactly once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from resnet_jax.evaluation import confusion
 from resnet_jax.evaluation.metrics import EvaluationResult
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.training import steps
+from resnet_jax.types import Batch, RunFailed
 
 
 class Evaluator:
@@ -47,44 +48,64 @@ class Evaluator:
         self._num_classes = model.num_classes
         self._p_step = parallel.p_map(steps.make_evaluation_step(model), mesh)
 
-    def run(self, variables: dict[str, Any], *, step: int) -> EvaluationResult:
-        """Evaluates `{'params': ..., 'batch_stats': ...}`, replicated, of a training step."""
-        outputs = list(self._outputs(variables))
-        labels, losses, top_classes = (
-            np.concatenate([output[key] for output in outputs])
-            for key in ('label', 'loss', 'top_classes')
-        )
-        num_examples = len(labels)
-        if num_examples != self._source.num_examples:
-            raise RuntimeError(
-                f'evaluation of {self._split}: expected {self._source.num_examples} examples, '
-                f'found {num_examples}; the data set is not what its description says'
+    def run(
+        self,
+        variables: dict[str, Any],
+        *,
+        step: int,
+        between_batches: Callable[[], None] = lambda: None,
+    ) -> EvaluationResult:
+        """Evaluates weights.
+
+        Args:
+          variables: `{'params': ..., 'batch_stats': ...}`, replicated.
+          step: of the weights, for the result.
+          between_batches: called before each batch; may raise, to stop.
+        """
+        outputs = list(self._outputs(variables, between_batches))
+        found = {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}
+        num_examples = len(found['id'])
+        if not np.array_equal(found['id'], np.arange(self._source.num_examples)):
+            raise RunFailed(
+                f'evaluation of {self._split}: expected {self._source.num_examples} examples, each '
+                f'once, found {num_examples}: the data set is not what its description says'
             )
-        hits = top_classes == labels[:, None]
+        decoded = {key: array[found['mask']] for key, array in found.items()}
+        num_decoded = len(decoded['id'])
+        hits = decoded['top_classes'] == decoded['label'][:, None]
         return EvaluationResult(
             split=self._split,
             step=step,
             num_examples=num_examples,
-            loss=float(np.sum(losses, dtype=np.float64) / num_examples),
+            num_errors=num_examples - num_decoded,
+            loss=float(np.sum(decoded['loss'], dtype=np.float64) / max(num_decoded, 1)),
             top1=int(np.sum(hits[:, 0])) / num_examples,
             top5=int(np.sum(hits)) / num_examples,
-            confusion=confusion.count_confusion(labels, top_classes, self._num_classes),
+            confusion=confusion.count_confusion(
+                decoded['label'], decoded['top_classes'], self._num_classes
+            ),
             averaged=bool(self._config.ema_decay),
         )
 
-    def _outputs(self, variables: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
-        """Yields labels, losses and top classes of the real examples, a batch at a time.
+    def _outputs(
+        self, variables: dict[str, Any], between_batches: Callable[[], None]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yields what the step finds about the examples of each batch, padding left out.
 
         The next batch is on its way while the devices compute.
         """
 
-        def start(batch: dict) -> tuple[dict, dict]:
-            on_devices = parallel.shard({key: batch[key] for key in ('image', 'label')}, self._mesh)
-            return batch, self._p_step(variables, on_devices)
+        def start(batch: Batch) -> dict[str, jax.Array]:
+            between_batches()
+            on_host = batch | {'id': batch['id'].astype(np.int32)}
+            return self._p_step(variables, parallel.shard(on_host, self._mesh))
 
         batches = pipeline.evaluation_batches(
-            self._source, self._config, batch_size=self._batch_size
+            self._source,
+            self._config,
+            batch_size=self._batch_size,
+            process=pipeline.Process(jax.process_index(), jax.process_count()),
         )
-        for batch, outputs in pipeline.prefetch(batches, start):
-            outputs = jax.device_get(outputs) | {'label': batch['label']}
-            yield {key: array[batch['mask']] for key, array in outputs.items()}
+        for outputs in pipeline.prefetch(batches, start):
+            outputs = jax.device_get(outputs)
+            yield {key: array[outputs['id'] >= 0] for key, array in outputs.items()}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
 
 import flax
 import jax
@@ -80,15 +79,14 @@ Sums = dict[str, tuple[float, float]]
 """Total and count by metric, on the host in double precision: exact over any number of steps."""
 
 
-def add_sums(sums: Sums, steps: Iterable[TrainMetrics]) -> Sums:
-    """Returns `sums` (which may be empty) plus the sums of some steps, fetched from the devices."""
-    sums = dict(sums)
-    for step in jax.device_get(list(steps)):
-        for name in ('loss', 'top1', 'top5'):
-            total, count = sums.get(name, (0.0, 0.0))
-            average = getattr(step, name)
-            sums[name] = (total + float(average.total), count + float(average.count))
-    return sums
+def add_sums(sums: Sums, step_metrics: TrainMetrics) -> Sums:
+    """Returns `sums` (which may be empty) plus those of a step."""
+    added = {}
+    for name in ('loss', 'top1', 'top5'):
+        total, count = sums.get(name, (0.0, 0.0))
+        average = getattr(step_metrics, name)
+        added[name] = (total + float(average.total), count + float(average.count))
+    return added
 
 
 def compute_means(sums: Sums) -> dict[str, float]:
@@ -104,17 +102,21 @@ class EvaluationResult:
       split: 'train' or 'validation'.
       step: of the weights.
       num_examples: in the split, each counted once.
+      num_errors: of those, how many could not be decoded: they count as wrong, and the loss and
+        the confusion leave them out.
       loss: mean cross-entropy in nats, without label smoothing.
       top1: fraction of the examples whose label is the most probable class.
       top5: fraction whose label is among the five most probable (all, if there are fewer).
       confusion: int64 `[C, C]`, rows the true class, columns each of the (at most) five predicted
-        classes: `trace / num_examples == top5`, and a row sums to five times the class's examples.
+        classes: `trace / num_examples == top5`
+        and a row sums to five times the class's examples.
       averaged: whether the weights were the average over steps (`config.ema_decay`).
     """
 
     split: str
     step: int
     num_examples: int
+    num_errors: int
     loss: float
     top1: float
     top5: float

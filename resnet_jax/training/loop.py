@@ -1,28 +1,32 @@
 """Training from a config to the last checkpoint, or on from where an earlier call stopped."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import optax
 from absl import logging
 from clu import metric_writers
-from jax.sharding import Mesh, Sharding
+from jax.sharding import Mesh, SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline, sources
-from resnet_jax.evaluation import metrics
 from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.models import resnet
-from resnet_jax.monitoring import environment, terminal
-from resnet_jax.training import optimizers, restoring, schedules, steps
-from resnet_jax.training.checkpoints import Checkpoints, require_same_arrays
+from resnet_jax.monitoring import environment, tensorboard
+from resnet_jax.monitoring.signals import StopRequest
+from resnet_jax.monitoring.terminal import Terminal
+from resnet_jax.training import checkpoints, optimizers, restoring, schedules, steps
+from resnet_jax.training.checkpoints import CheckpointWriter, Metadata, Scores
+from resnet_jax.training.health import make_health_check
 from resnet_jax.training.reporting import Report
 from resnet_jax.training.state import TrainState, abstract_state, create_state
-from resnet_jax.types import InputError
+from resnet_jax.types import InputError, Stopped
 from resnet_jax.workdir import Workdir
 
 
@@ -56,42 +60,62 @@ class Job:
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     steps_per_epoch: int
+    request: StopRequest
 
     @property
     def last_step(self) -> int:
         return self.config.num_epochs * self.steps_per_epoch
 
 
-def train(config: ConfigDict, folder: Path, screen: terminal.Terminal) -> None:
+def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopRequest) -> None:
     """Trains in a folder until the config's last epoch is done and saved.
 
     Args:
       config: valid (`validation.validate`).
-      folder: a run's, to continue it from its latest checkpoint, or a new one.
+      folder: a run's, to continue it from its newest whole checkpoint, or a new one.
       screen: where progress is shown.
+      request: looked at between steps and between batches of evaluation.
 
     Raises:
       InputError: when the data, the devices, or the run in the folder do not fit the config.
+      RunFailed: when the run must not go on; what was saved stays.
+      Stopped: when it was asked to; the step that it was in is done and saved.
     """
     workdir = Workdir(folder)
     if workdir.has_run():
         _require_same_run(config, workdir)
-    mesh = parallel.start_devices(config.num_devices)
+    mesh = parallel.start_devices(config.num_devices, deterministic=config.deterministic)
     validation.validate_shares(config.batch_size, mesh.devices.size)
-    if workdir.has_run():
-        epochs_done = _epochs_done(workdir)
-        if epochs_done >= config.num_epochs:
-            _say_complete(workdir, epochs_done)
-            return
-    job = _prepare(config, workdir, mesh)
-    with Checkpoints(workdir.checkpoints, keep=config.keep_checkpoints) as checkpoints:
-        state, sums = _initial_state(job, checkpoints)
-        _write_description(job)
-        with metric_writers.ensure_flushes(_create_writer(workdir, screen)) as writer:
-            _run_steps(job, state, sums, checkpoints, writer, screen)
-        checkpoints.wait()
+    if workdir.has_run() and _is_complete(config, workdir):
+        _say_complete(workdir)
+        return
+    workdir.create()
+    with contextlib.ExitStack() as stack:
+        if parallel.is_first_process():
+            stack.enter_context(workdir.locked())
+        job = _prepare(config, workdir, mesh, request)
+        request.raise_if_made()
+        state, metadata = _initial_state(job)
+        if parallel.is_first_process():
+            _write_description(job)
+        keep = config.keep_checkpoints
+        checkpoint_writer = stack.enter_context(CheckpointWriter(workdir.checkpoints, keep=keep))
+        metric_writer = stack.enter_context(_create_metric_writer(job, screen, metadata.step))
+        report = Report(
+            workdir,
+            metric_writer,
+            screen,
+            writes_files=parallel.is_first_process(),
+            sums=metadata.train_sums,
+            start_step=metadata.step,
+            last_step=job.last_step,
+            steps_per_epoch=job.steps_per_epoch,
+            batch_size=config.batch_size,
+        )
+        _run_steps(job, state, metadata, report, checkpoint_writer)
+        checkpoint_writer.wait()
     screen.show_progress('')
-    _say_complete(workdir, config.num_epochs)
+    _say_complete(workdir)
 
 
 def _require_same_run(config: ConfigDict, workdir: Workdir) -> None:
@@ -107,31 +131,33 @@ def _require_same_run(config: ConfigDict, workdir: Workdir) -> None:
         logging.info('config.%s is now %r, was %r', field, new, old)
 
 
-def _epochs_done(workdir: Workdir) -> float:
-    with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
-        latest = checkpoints.latest()
-        return 0 if latest is None else checkpoints.read_metadata(latest)['epoch']
+def _is_complete(config: ConfigDict, workdir: Workdir) -> bool:
+    steps_saved = checkpoints.list_steps(workdir.checkpoints)
+    try:
+        last = checkpoints.read_metadata(workdir.checkpoints, steps_saved[-1])
+    except (IndexError, InputError):  # none, or a damaged one, which restoring will deal with
+        return False
+    return last.epoch >= config.num_epochs and last.scores is not None
 
 
-def _say_complete(workdir: Workdir, epochs_done: float) -> None:
+def _say_complete(workdir: Workdir) -> None:
     last = workdir.read_metrics()[-1]
     logging.info(
-        '%s: complete, %g epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
+        '%s: complete, %s epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
         workdir.path,
-        epochs_done,
+        last['epoch'],
         100 * float(last['validation_top1']),
         100 * float(last['validation_top5']),
     )
 
 
-def _prepare(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> Job:
+def _prepare(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopRequest) -> Job:
     """Opens the data and builds what runs on the devices."""
     data = config.data
     train_source = sources.load_source(config, data.train_split)
     validation_source = sources.load_source(config, data.validation_split)
     validation.validate_classes(config, train_source.class_names, validation_source.class_names)
     steps_per_epoch = pipeline.compute_steps_per_epoch(train_source.num_examples, config.batch_size)
-    workdir.create()
     model = resnet.create_model(config, len(train_source.class_names), axis_name=parallel.AXIS)
     schedule = schedules.make_schedule(config, steps_per_epoch)
     return Job(
@@ -151,21 +177,24 @@ def _prepare(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> Job:
         optimizer=optimizers.make_optimizer(config, schedule),
         schedule=schedule,
         steps_per_epoch=steps_per_epoch,
+        request=request,
     )
 
 
-def _initial_state(job: Job, checkpoints: Checkpoints) -> tuple[TrainState, metrics.Sums]:
-    """Returns the latest checkpoint's state and sums of metrics, or those of a new run."""
-    config, sharding = job.config, parallel.replicated(job.mesh)
-    latest = checkpoints.latest()
-    if latest is not None:
-        state = checkpoints.restore(
-            latest, abstract_state(config, job.model, job.optimizer), sharding
-        )
-        logging.info('%s: continuing from step %d', job.workdir.path, latest)
-        return state, checkpoints.read_metadata(latest)['train_sums']
+def _initial_state(job: Job) -> tuple[TrainState, Metadata]:
+    """Returns the state and metadata of the newest whole checkpoint, or those of a new run."""
+    config = job.config
+    restored = checkpoints.restore_newest(
+        job.workdir.checkpoints,
+        abstract_state(config, job.model, job.optimizer),
+        parallel.replicated(job.mesh),
+        may_move=parallel.is_first_process(),
+    )
+    if restored:
+        logging.info('%s: continuing from step %d', job.workdir.path, restored[1].step)
+        return restored
     if config.initial_weights:
-        variables = _read_initial_weights(job, sharding)
+        variables = _read_initial_weights(job)
     else:
         variables = resnet.init_variables(
             job.model,
@@ -174,16 +203,18 @@ def _initial_state(job: Job, checkpoints: Checkpoints) -> tuple[TrainState, metr
             kernel_init=config.model.kernel_init,
         )
     state = create_state(config, variables, job.optimizer)
-    return jax.device_put(state, sharding), {}
+    return parallel.replicate(state, job.mesh), Metadata(0, 0.0, {}, None)
 
 
-def _read_initial_weights(job: Job, sharding: Sharding) -> dict:
+def _read_initial_weights(job: Job) -> dict:
     """Reads the parameters and statistics of another run's best checkpoint."""
     other = restoring.load_trained_model(
-        Workdir(Path(job.config.initial_weights)), 'best', sharding
+        Workdir(Path(job.config.initial_weights)),
+        'best',
+        SingleDeviceSharding(job.mesh.local_devices[0]),
     )
     expected = resnet.abstract_variables(job.model, job.config.data.image_size)
-    require_same_arrays(expected, other.variables, what=job.config.initial_weights)
+    checkpoints.require_same_arrays(expected, other.variables, what=job.config.initial_weights)
     logging.info('weights of step %d of %s', other.step, job.config.initial_weights)
     return other.variables
 
@@ -221,66 +252,117 @@ def _write_description(job: Job) -> None:
     )
 
 
-def _create_writer(workdir: Workdir, screen: terminal.Terminal) -> metric_writers.MetricWriter:
-    """Returns CLU's writer to TensorBoard, and to the log where there is no progress line."""
-    folder = str(workdir.tensorboard)
-    if screen.interactive:
-        return metric_writers.AsyncMultiWriter([metric_writers.SummaryWriter(folder)])
-    return metric_writers.create_default_writer(folder)
+@contextlib.contextmanager
+def _create_metric_writer(
+    job: Job, screen: Terminal, start_step: int
+) -> Iterator[metric_writers.MetricWriter]:
+    """Gives CLU's writer to TensorBoard, and to the log where there is no progress line.
+
+    Only the first process writes.
+    """
+    folder = str(job.workdir.tensorboard)
+    if not parallel.is_first_process():
+        writer = metric_writers.MultiWriter([])
+    elif screen.interactive:
+        writer = metric_writers.AsyncMultiWriter([metric_writers.SummaryWriter(folder)])
+    else:
+        writer = metric_writers.create_default_writer(folder)
+    if parallel.is_first_process() and start_step:
+        tensorboard.forget_steps_behind(folder, start_step)
+    with metric_writers.ensure_flushes(writer):
+        yield writer
 
 
 def _run_steps(
     job: Job,
     state: TrainState,
-    sums: metrics.Sums,
-    checkpoints: Checkpoints,
-    writer: metric_writers.MetricWriter,
-    screen: terminal.Terminal,
+    metadata: Metadata,
+    report: Report,
+    writer: CheckpointWriter,
 ) -> None:
-    config, start_step = job.config, int(state.step)
-    log = Period(config.log_every_steps, job.last_step)
-    evaluation = Period(config.evaluate_every_epochs * job.steps_per_epoch, job.last_step)
-    checkpoint = Period(config.checkpoint_every_epochs * job.steps_per_epoch, job.last_step)
-    report = Report(
-        job.workdir,
-        writer,
-        screen,
-        sums=sums,
-        start_step=start_step,
-        last_step=job.last_step,
-        steps_per_epoch=job.steps_per_epoch,
-        batch_size=config.batch_size,
-    )
+    """Does the steps behind `metadata.step`, and what is due after some of them."""
+    config, start_step, last_step = job.config, metadata.step, job.last_step
+    log = Period(config.log_every_steps, last_step)
+    evaluation = Period(config.evaluate_every_epochs * job.steps_per_epoch, last_step)
+    epoch_checkpoint = Period(config.checkpoint_every_epochs * job.steps_per_epoch, last_step)
+    step_checkpoint = Period(config.checkpoint_every_steps or last_step, last_step)
+    epoch_end = Period(job.steps_per_epoch, last_step)
+    check_health = make_health_check(job.mesh)
+    if start_step and evaluation.is_due(start_step) and metadata.scores is None:
+        scores = _evaluate(job, state, start_step, report)
+        if scores is None:
+            raise _stopped(job, start_step)
+        writer.replace(_to_save(job, state), _metadata(job, start_step, report, scores))
     p_train_step = parallel.p_map(
         steps.make_train_step(config, job.model, job.optimizer), job.mesh, donate=True
     )
-    batches = pipeline.train_batches(job.train_source, config, start_step=start_step)
+    batches = pipeline.train_batches(
+        job.train_source, config, start_step=start_step, process=_process()
+    )
+    healthy_step = start_step
     for step, batch in enumerate(pipeline.prefetch(batches, _put_on(job.mesh)), start_step + 1):
         state, step_metrics = p_train_step(state, batch)
         report.add(step, step_metrics)
         if log.is_due(step):
             report.log(step, float(job.schedule(step - 1)))
-        if evaluation.is_due(step) or checkpoint.is_due(step):
-            with report.clock_stopped(step):
-                result = None
-                if evaluation.is_due(step):
-                    result = job.evaluator.run(state.evaluation_variables(), step=step)
-                    report.add_row(step, float(job.schedule(step - 1)), result)
-                if checkpoint.is_due(step):
-                    _save(job, checkpoints, state, step, report.sums, result)
+        stop = _should_stop(job, log.is_due(step))
+        save = stop or epoch_checkpoint.is_due(step) or step_checkpoint.is_due(step)
+        if not (save or evaluation.is_due(step) or epoch_end.is_due(step)):
+            continue
+        with report.clock_stopped(step):
+            check_health(state, healthy_step + 1, step)
+            healthy_step = step
+            scores = None
+            if evaluation.is_due(step) and not stop:
+                scores = _evaluate(job, state, step, report)
+                stop = scores is None
+            if save or stop:
+                writer.save(_to_save(job, state), _metadata(job, step, report, scores))
+        if stop:
+            writer.wait()
+            raise _stopped(job, step)
 
 
-def _save(
-    job: Job,
-    checkpoints: Checkpoints,
-    state: TrainState,
-    step: int,
-    sums: metrics.Sums,
-    result: metrics.EvaluationResult | None,
-) -> None:
-    metadata = {'step': step, 'epoch': step / job.steps_per_epoch, 'train_sums': sums}
-    scores = result and {'top5': result.top5, 'top1': result.top1, 'loss': result.loss}
-    checkpoints.save(state, metadata, scores)
+def _evaluate(job: Job, state: TrainState, step: int, report: Report) -> Scores | None:
+    """Evaluates and reports a step; None if a request to stop came first."""
+    between_batches = job.request.raise_if_made if jax.process_count() == 1 else lambda: None
+    try:
+        result = job.evaluator.run(
+            state.evaluation_variables(), step=step, between_batches=between_batches
+        )
+    except Stopped:
+        return None
+    report.add_row(step, float(job.schedule(step - 1)), result)
+    return {'top5': result.top5, 'top1': result.top1, 'loss': result.loss}
+
+
+def _should_stop(job: Job, may_ask_others: bool) -> bool:
+    """Says whether this or another process was asked to stop; all find the same."""
+    requested = job.request.signal is not None
+    if jax.process_count() == 1:
+        return requested
+    return may_ask_others and parallel.any_process(requested)
+
+
+def _stopped(job: Job, step: int) -> Stopped:
+    received = job.request.signal or signal.SIGTERM
+    return Stopped(
+        received,
+        f'{job.workdir.path}: stopped by {received.name} at step {step} of {job.last_step}, which '
+        'is saved; the same command continues',
+    )
+
+
+def _metadata(job: Job, step: int, report: Report, scores: Scores | None) -> Metadata:
+    return Metadata(step, step / job.steps_per_epoch, report.sums, scores)
+
+
+def _to_save(job: Job, state: TrainState) -> TrainState:
+    return parallel.across_processes(state, job.mesh)
+
+
+def _process() -> pipeline.Process:
+    return pipeline.Process(jax.process_index(), jax.process_count())
 
 
 def _put_on(mesh: Mesh) -> Callable[[dict], dict]:

@@ -2,13 +2,16 @@
 
 import collections
 import contextlib
+import math
 from collections.abc import Iterator
 
+import jax
 from absl import logging
 from clu import metric_writers
 
 from resnet_jax.evaluation import metrics
 from resnet_jax.monitoring.terminal import Terminal, Throughput, format_duration
+from resnet_jax.types import RunFailed
 from resnet_jax.workdir import Workdir
 
 STEPS_AHEAD = 2
@@ -22,6 +25,7 @@ class Report:
       workdir: rows of its `metrics.csv` behind `start_step` are dropped: those steps come again.
       writer: CLU's.
       screen: where the progress line goes.
+      writes_files: whether this process is the one that does.
       sums: of the training metrics from the last row to `start_step`.
       start_step: steps done before.
       last_step: of the run.
@@ -35,6 +39,7 @@ class Report:
         writer: metric_writers.MetricWriter,
         screen: Terminal,
         *,
+        writes_files: bool,
         sums: metrics.Sums,
         start_step: int,
         last_step: int,
@@ -44,28 +49,39 @@ class Report:
         self._workdir = workdir
         self._writer = writer
         self._screen = screen
-        self._first_step = start_step + 1
+        self._start_step = start_step
+        self._writes_files = writes_files
         self._last_step = last_step
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
-        self._pending: collections.deque[metrics.TrainMetrics] = collections.deque()
+        self._pending: collections.deque[tuple[int, metrics.TrainMetrics]] = collections.deque()
         self._sums_since_log: metrics.Sums = {}
         self._sums_since_row = sums
         self._throughput = Throughput(batch_size)
         self._rows = [row for row in workdir.read_metrics() if int(row['step']) <= start_step]
+        if writes_files and start_step:
+            workdir.write_metrics(self._rows)
 
     def add(self, step: int, step_metrics: metrics.TrainMetrics) -> None:
         """Takes a step's metrics; waits for the devices only when they are far behind."""
-        self._pending.append(step_metrics)
-        if step == self._first_step:  # it compiled, which is not training speed
+        self._pending.append((step, step_metrics))
+        if step == self._start_step + 1:  # it compiled, which is not training speed
             self._fetch(all_but=0)
             self._throughput.resume(step)
         self._fetch(all_but=STEPS_AHEAD)
 
     def _fetch(self, *, all_but: int) -> None:
-        fetched = [self._pending.popleft() for _ in range(len(self._pending) - all_but)]
-        self._sums_since_row = metrics.add_sums(self._sums_since_row, fetched)
-        self._sums_since_log = metrics.add_sums(self._sums_since_log, fetched)
+        while len(self._pending) > all_but:
+            step, step_metrics = self._pending.popleft()
+            step_metrics = jax.device_get(step_metrics)
+            if not math.isfinite(step_metrics.loss.total):
+                raise RunFailed(
+                    f'step {step}: expected a finite loss, found {step_metrics.loss.total}. The '
+                    'last checkpoint is from before: lower the learning rate, clip the gradient '
+                    'or warm up longer in another --workdir'
+                )
+            self._sums_since_row = metrics.add_sums(self._sums_since_row, step_metrics)
+            self._sums_since_log = metrics.add_sums(self._sums_since_log, step_metrics)
 
     def log(self, step: int, learning_rate: float) -> None:
         """Writes the means since the last call to TensorBoard and the log or progress line."""
@@ -121,7 +137,8 @@ class Report:
             'images_per_second': round(self._throughput.images_per_second(), 1),
         }
         self._rows.append(row)
-        self._workdir.write_metrics(self._rows)
+        if self._writes_files:
+            self._workdir.write_metrics(self._rows)
         self._writer.write_scalars(step, found)
         self._writer.flush()
         self._sums_since_row = {}

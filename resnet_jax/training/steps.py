@@ -89,7 +89,7 @@ def make_evaluation_step(
     """Returns `evaluation_step(variables, batch)`.
 
     Its result holds, for the batch of all devices in order: `loss` float32 `[N]` without label
-    smoothing, and `top_classes` int32 `[N, min(5, C)]`.
+    smoothing, `top_classes` int32 `[N, min(5, C)]`, and the batch's `label`, `mask` and `id`.
     """
 
     def evaluation_step(
@@ -99,6 +99,7 @@ def make_evaluation_step(
         outputs = {
             'loss': metrics.compute_cross_entropy(logits, batch['label']),
             'top_classes': metrics.compute_top_classes(logits),
+            **{key: batch[key] for key in ('label', 'mask', 'id')},
         }
         return lax.all_gather(outputs, AXIS, tiled=True)
 
