@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written by Orbax, read and checked one by one.
+"""Checkpoints on disk: what they hold, which there are, and how one is read and checked.
 
 A checkpoint is Orbax's `<step>/` with the items `state` (one copy of a `TrainState`, whatever the
 devices), `metadata` (JSON: `step`, `epoch`, `train_sums`, `scores`, `checksum`) and, where that
@@ -20,10 +20,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Sharding
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from resnet_jax.training.state import TrainState
-from resnet_jax.types import InputError, RunFailed
+from resnet_jax.types import InputError
 
 Scores = Mapping[str, float]
 """Validation results of a step, `top5` and `top1` among them."""
@@ -46,100 +45,12 @@ class Metadata:
     scores: Scores | None
 
 
-def _rank(scores: Scores) -> tuple[float, float, int]:
+def rank(scores: Scores) -> tuple[float, float, int]:
     """Orders checkpoints: by validation top-5, then top-1, then the later step."""
     return scores['top5'], scores['top1'], scores['step']
 
 
-class CheckpointWriter:
-    """Writes the checkpoints of a run in the background, and deletes those that nobody wants.
-
-    Args:
-      folder: the run's `checkpoints/`; what it holds must be whole (`restore_newest`).
-      keep: how many of the latest to keep beside the best; 0 keeps all.
-    """
-
-    def __init__(self, folder: Path, *, keep: int):
-        policies = [preservation_policy.LatestN(keep or None)]
-        if keep:
-            best = preservation_policy.BestN(
-                get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False
-            )
-            policies.append(best)
-        self._folder = folder
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                best_fn=_rank,  # makes Orbax store metrics; the policies decide what is kept
-                preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-            ),
-            item_handlers={
-                'state': _state_handler(),
-                'metadata': ocp.JsonCheckpointHandler(),
-            },
-        )
-
-    def __enter__(self) -> 'CheckpointWriter':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
-
-    def save(self, state: TrainState, metadata: Metadata) -> None:
-        """Begins to write a checkpoint; returns when the arrays are copied from the devices.
-
-        Args:
-          state: replicated over all processes.
-          metadata: of the same step.
-
-        Raises:
-          RunFailed: when this one or the one before cannot be written.
-        """
-        step, scores = metadata.step, metadata.scores
-        content = dataclasses.asdict(metadata)
-        content['checksum'] = compute_checksum(state, metadata)
-        try:
-            saved = self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(state), metadata=ocp.args.JsonSave(content)
-                ),
-                metrics=None if scores is None else dict(scores) | {'step': step},
-                force=True,
-            )
-        except OSError as error:
-            raise self._failure(error) from error
-        if not saved:
-            raise RuntimeError(
-                f'{self._folder}: Orbax did not save step {step}; the latest is '
-                f'{self._manager.latest_step()}'
-            )
-
-    def replace(self, state: TrainState, metadata: Metadata) -> None:
-        """Writes a step again that was saved before it was evaluated."""
-        self.wait()
-        self._manager.delete(metadata.step)
-        self.save(state, metadata)
-
-    def wait(self) -> None:
-        """Returns when all that was saved is on the disk.
-
-        Raises:
-          RunFailed: when it cannot be written.
-        """
-        try:
-            self._manager.wait_until_finished()
-        except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> RunFailed:
-        return RunFailed(
-            f'{self._folder}: cannot write a checkpoint: {error}. Older checkpoints are as they '
-            'were; make room or mend the disk, and start the same command again'
-        )
-
-
-def _state_handler() -> ocp.PyTreeCheckpointHandler:
+def state_handler() -> ocp.PyTreeCheckpointHandler:
     """Returns Orbax's handler of trees, changed to write the first device's copy of each array.
 
     By default Orbax writes a slice of each replica, and compiles a program for every shape to cut
@@ -214,7 +125,7 @@ def restore(
         lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
         abstract_state,
     )
-    with ocp.Checkpointer(_state_handler()) as checkpointer:
+    with ocp.Checkpointer(state_handler()) as checkpointer:
         stored = (path / 'state').absolute()
         try:
             found = checkpointer.metadata(stored).item_metadata.tree
@@ -311,7 +222,7 @@ def _find(known: Mapping[int, Metadata], which: str) -> int | None:
         return max(known, default=None)
     if which == 'best':
         ranks = {
-            _rank({**metadata.scores, 'step': step}): step
+            rank({**metadata.scores, 'step': step}): step
             for step, metadata in known.items()
             if metadata.scores is not None
         }

@@ -2,30 +2,34 @@
 
 import contextlib
 import dataclasses
-import math
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
-import optax
 from absl import logging
 from clu import metric_writers
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax import parallel, validation
-from resnet_jax.data import pipeline, sources
-from resnet_jax.evaluation.evaluator import Evaluator
-from resnet_jax.models import resnet
-from resnet_jax.monitoring import environment, tensorboard
+from resnet_jax.data import pipeline
+from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
-from resnet_jax.training import checkpoints, optimizers, restoring, schedules, steps
-from resnet_jax.training.checkpoints import CheckpointWriter, Metadata, Scores
+from resnet_jax.training import checkpoints, steps
+from resnet_jax.training.checkpoint_writer import CheckpointWriter
+from resnet_jax.training.checkpoints import Metadata, Scores
 from resnet_jax.training.health import make_health_check
+from resnet_jax.training.job import (
+    Job,
+    initial_state,
+    prepare_job,
+    require_same_run,
+    write_description,
+)
 from resnet_jax.training.reporting import Report
-from resnet_jax.training.state import TrainState, abstract_state, create_state
+from resnet_jax.training.state import TrainState
 from resnet_jax.types import InputError, Stopped
 from resnet_jax.workdir import Workdir
 
@@ -47,26 +51,6 @@ class Period:
         return step % self.every == 0 or step == self.last
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """All that a run's steps need and that does not change while it goes on."""
-
-    config: ConfigDict
-    workdir: Workdir
-    mesh: Mesh
-    train_source: sources.Source
-    evaluator: Evaluator
-    model: resnet.ResNet
-    optimizer: optax.GradientTransformation
-    schedule: optax.Schedule
-    steps_per_epoch: int
-    request: StopRequest
-
-    @property
-    def last_step(self) -> int:
-        return self.config.num_epochs * self.steps_per_epoch
-
-
 def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopRequest) -> None:
     """Trains in a folder until the config's last epoch is done and saved.
 
@@ -83,7 +67,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     """
     workdir = Workdir(folder)
     if workdir.has_run():
-        _require_same_run(config, workdir)
+        require_same_run(config, workdir)
     mesh = parallel.start_devices(config.num_devices, deterministic=config.deterministic)
     validation.validate_shares(config.batch_size, mesh.devices.size)
     if workdir.has_run() and _is_complete(config, workdir):
@@ -93,11 +77,11 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     with contextlib.ExitStack() as stack:
         if parallel.is_first_process():
             stack.enter_context(workdir.locked())
-        job = _prepare(config, workdir, mesh, request)
+        job = prepare_job(config, workdir, mesh, request)
         request.raise_if_made()
-        state, metadata = _initial_state(job)
+        state, metadata = initial_state(job)
         if parallel.is_first_process():
-            _write_description(job)
+            write_description(job)
         keep = config.keep_checkpoints
         checkpoint_writer = stack.enter_context(CheckpointWriter(workdir.checkpoints, keep=keep))
         metric_writer = stack.enter_context(_create_metric_writer(job, screen, metadata.step))
@@ -118,19 +102,6 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     _say_complete(workdir)
 
 
-def _require_same_run(config: ConfigDict, workdir: Workdir) -> None:
-    free, locked = validation.differences(workdir.read_config(), config)
-    if locked:
-        lines = [f'  {field}: {old!r} there, {new!r} now' for field, (old, new) in locked.items()]
-        raise InputError(
-            f'{workdir.path}: expected the config that its run began with, found other values in\n'
-            + '\n'.join(lines)
-            + '\nTake them back, or choose another --workdir.'
-        )
-    for field, (old, new) in free.items():
-        logging.info('config.%s is now %r, was %r', field, new, old)
-
-
 def _is_complete(config: ConfigDict, workdir: Workdir) -> bool:
     steps_saved = checkpoints.list_steps(workdir.checkpoints)
     try:
@@ -148,107 +119,6 @@ def _say_complete(workdir: Workdir) -> None:
         last['epoch'],
         100 * float(last['validation_top1']),
         100 * float(last['validation_top5']),
-    )
-
-
-def _prepare(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopRequest) -> Job:
-    """Opens the data and builds what runs on the devices."""
-    data = config.data
-    train_source = sources.load_source(config, data.train_split)
-    validation_source = sources.load_source(config, data.validation_split)
-    validation.validate_classes(config, train_source.class_names, validation_source.class_names)
-    steps_per_epoch = pipeline.compute_steps_per_epoch(train_source.num_examples, config.batch_size)
-    model = resnet.create_model(config, len(train_source.class_names), axis_name=parallel.AXIS)
-    schedule = schedules.make_schedule(config, steps_per_epoch)
-    return Job(
-        config=config,
-        workdir=workdir,
-        mesh=mesh,
-        train_source=train_source,
-        evaluator=Evaluator(
-            config,
-            model,
-            validation_source,
-            mesh,
-            split='validation',
-            batch_size=config.batch_size,
-        ),
-        model=model,
-        optimizer=optimizers.make_optimizer(config, schedule),
-        schedule=schedule,
-        steps_per_epoch=steps_per_epoch,
-        request=request,
-    )
-
-
-def _initial_state(job: Job) -> tuple[TrainState, Metadata]:
-    """Returns the state and metadata of the newest whole checkpoint, or those of a new run."""
-    config = job.config
-    restored = checkpoints.restore_newest(
-        job.workdir.checkpoints,
-        abstract_state(config, job.model, job.optimizer),
-        parallel.replicated(job.mesh),
-        may_move=parallel.is_first_process(),
-    )
-    if restored:
-        logging.info('%s: continuing from step %d', job.workdir.path, restored[1].step)
-        return restored
-    if config.initial_weights:
-        variables = _read_initial_weights(job)
-    else:
-        variables = resnet.init_variables(
-            job.model,
-            config.data.image_size,
-            seed=config.seed,
-            kernel_init=config.model.kernel_init,
-        )
-    state = create_state(config, variables, job.optimizer)
-    return parallel.replicate(state, job.mesh), Metadata(0, 0.0, {}, None)
-
-
-def _read_initial_weights(job: Job) -> dict:
-    """Reads the parameters and statistics of another run's best checkpoint."""
-    other = restoring.load_trained_model(
-        Workdir(Path(job.config.initial_weights)),
-        'best',
-        SingleDeviceSharding(job.mesh.local_devices[0]),
-    )
-    expected = resnet.abstract_variables(job.model, job.config.data.image_size)
-    checkpoints.require_same_arrays(expected, other.variables, what=job.config.initial_weights)
-    logging.info('weights of step %d of %s', other.step, job.config.initial_weights)
-    return other.variables
-
-
-def _write_description(job: Job) -> None:
-    """Writes the small files of the run, and says what is about to be trained."""
-    config, devices = job.config, list(job.mesh.devices.flat)
-    names = job.train_source.class_names
-    job.workdir.write_config(config)
-    job.workdir.write_class_names(names)
-    job.workdir.write_environment(environment.describe_environment(devices))
-    unreached = schedules.unreached_boundaries(config)
-    if unreached:
-        logging.info(
-            'config.schedule.boundaries_epochs: %s never fire in a run of %d epochs',
-            ', '.join(f'{epoch:g}' for epoch in unreached),
-            config.num_epochs,
-        )
-    params = resnet.abstract_variables(job.model, config.data.image_size)['params']
-    logging.info(
-        'ResNet-%d v2 (%s), %s parameters; %s: %d training examples, %d classes; '
-        '%d epochs of %d steps of %d images on %d devices (%s); writing to %s',
-        config.model.depth,
-        config.model.variant,
-        f'{sum(math.prod(array.shape) for array in jax.tree.leaves(params)):,}',
-        config.data.name,
-        job.train_source.num_examples,
-        len(names),
-        config.num_epochs,
-        job.steps_per_epoch,
-        config.batch_size,
-        len(devices),
-        devices[0].device_kind,
-        job.workdir.path,
     )
 
 

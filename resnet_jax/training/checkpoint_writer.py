@@ -1,0 +1,99 @@
+"""Writing checkpoints in the background, and choosing which to keep."""
+
+import dataclasses
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from resnet_jax.training.checkpoints import Metadata, compute_checksum, rank, state_handler
+from resnet_jax.training.state import TrainState
+from resnet_jax.types import RunFailed
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of a run in the background, and deletes those that nobody wants.
+
+    Args:
+      folder: the run's `checkpoints/`; what it holds must be whole (`restore_newest`).
+      keep: how many of the latest to keep beside the best; 0 keeps all.
+    """
+
+    def __init__(self, folder: Path, *, keep: int):
+        policies = [preservation_policy.LatestN(keep or None)]
+        if keep:
+            best = preservation_policy.BestN(
+                get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False
+            )
+            policies.append(best)
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                best_fn=rank,  # makes Orbax store metrics; the policies decide what is kept
+                preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            ),
+            item_handlers={
+                'state': state_handler(),
+                'metadata': ocp.JsonCheckpointHandler(),
+            },
+        )
+
+    def __enter__(self) -> 'CheckpointWriter':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, state: TrainState, metadata: Metadata) -> None:
+        """Begins to write a checkpoint; returns when the arrays are copied from the devices.
+
+        Args:
+          state: replicated over all processes.
+          metadata: of the same step.
+
+        Raises:
+          RunFailed: when this one or the one before cannot be written.
+        """
+        step, scores = metadata.step, metadata.scores
+        content = dataclasses.asdict(metadata)
+        content['checksum'] = compute_checksum(state, metadata)
+        try:
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(state), metadata=ocp.args.JsonSave(content)
+                ),
+                metrics=None if scores is None else dict(scores) | {'step': step},
+                force=True,
+            )
+        except OSError as error:
+            raise self._failure(error) from error
+        if not saved:
+            raise RuntimeError(
+                f'{self._folder}: Orbax did not save step {step}; the latest is '
+                f'{self._manager.latest_step()}'
+            )
+
+    def replace(self, state: TrainState, metadata: Metadata) -> None:
+        """Writes a step again that was saved before it was evaluated."""
+        self.wait()
+        self._manager.delete(metadata.step)
+        self.save(state, metadata)
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on the disk.
+
+        Raises:
+          RunFailed: when it cannot be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> RunFailed:
+        return RunFailed(
+            f'{self._folder}: cannot write a checkpoint: {error}. Older checkpoints are as they '
+            'were; make room or mend the disk, and start the same command again'
+        )

@@ -1,0 +1,81 @@
+"""The training command in processes of its own, and what it leaves behind."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+ROOT = Path(__file__).parents[1]
+
+DIGITS = 'configs/resnet18.py:digits'
+
+SMALL = ('--config.model.depth=8', '--config.model.width=8', '--config.keep_checkpoints=0')
+
+
+def start(config, workdir, *flags, **environment):
+    """Starts the command as a user would, without the settings of the tests' own process."""
+    unset = ('NPROC', 'XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
+    variables = {key: value for key, value in os.environ.items() if key not in unset}
+    return subprocess.Popen(
+        [sys.executable, '-m', 'resnet_jax.main', f'--config={config}', f'--workdir={workdir}']
+        + list(flags),
+        cwd=ROOT,
+        env=variables | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process, status=0, seconds=240):
+    """Waits for the end of a command, and returns what it printed."""
+    output, _ = process.communicate(timeout=seconds)
+    assert process.returncode == status, output
+    return output
+
+
+def run(config, workdir, *flags, status=0):
+    return finish(start(config, workdir, *flags), status)
+
+
+def wait_until(condition, process, seconds=120):
+    """Waits for a condition while the process lives."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def read_rows(workdir):
+    """Returns the rows of the metrics, without the one column that is a measurement of time."""
+    rows = list(csv.DictReader((workdir / 'metrics.csv').open()))
+    return [{key: row[key] for key in row if key != 'images_per_second'} for row in rows]
+
+
+def read_state(workdir, step):
+    """Returns the arrays of a checkpoint as they lie on the disk."""
+    path = (workdir / 'checkpoints' / str(step) / 'state').absolute()
+    reader = ocp.PyTreeCheckpointer()
+    as_numpy = jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+        dict(reader.metadata(path).item_metadata.tree),
+    )
+    return reader.restore(path, restore_args=as_numpy)
+
+
+def assert_same_state(one, other, step):
+    jax.tree.map(np.testing.assert_array_equal, read_state(one, step), read_state(other, step))
+
+
+def read_tensorboard_steps(workdir, tag):
+    """Returns the steps of a scalar as TensorBoard shows them."""
+    accumulator = EventAccumulator(str(workdir / 'tensorboard')).Reload()
+    return [event.step for event in accumulator.Scalars(tag)]
