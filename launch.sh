@@ -43,7 +43,7 @@ make_venv() {
 # Installs what "$1" (run or test) needs, unless that has been done for these requirement files.
 install() {
   local requirements=requirements-cpu.txt target=. wanted
-  if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+  if [[ "$(nvidia-smi -L 2>/dev/null || true)" == GPU* ]]; then
     requirements=requirements.txt
   fi
   if [ "$1" = test ]; then

@@ -159,7 +159,7 @@ def use_data(config: ConfigDict, data: str) -> ConfigDict:
 
 
 def flatten(config: Mapping) -> dict[str, Any]:
-    """Returns `{'model.depth': 18, ...}`, in the schema's order."""
+    """Returns `{'model.depth': 18, ...}`, in alphabetical order on each level."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, Mapping | ConfigDict):

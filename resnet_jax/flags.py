@@ -95,6 +95,10 @@ def flags_parser(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
     except (flags.Error, InputError) as error:
         sys.exit(_bad_input(_explain(str(error))))
+    except AttributeError as error:  # config files are loaded as modules
+        if 'get_config' not in str(error):
+            raise
+        sys.exit(_bad_input(f'--config: expected a file that defines get_config: {error}'))
 
 
 def _check_config_arguments(argv: Sequence[str]) -> None:
@@ -108,6 +112,10 @@ def _check_config_arguments(argv: Sequence[str]) -> None:
         negated, field, value = match.groups()
         if field is None and not negated:
             value = value if value is not None else (list(argv) + [''])[i + 1]
+            if not value:
+                raise InputError(
+                    '--config: expected a config file behind it, such as configs/resnet18.py:digits'
+                )
             path = Path(value.partition(':')[0])
             if not path.is_file():
                 raise InputError(

@@ -94,7 +94,7 @@ def from_json(text: str, *, where: str) -> ConfigDict:
       InputError: for anything that is not a valid config.
     """
     try:
-        flat = flatten(json.loads(text))
+        flat = {field: _as_tuple(value) for field, value in flatten(json.loads(text)).items()}
     except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f'{where}: expected a config as JSON, found {error}') from None
     config = get_config()
@@ -102,9 +102,10 @@ def from_json(text: str, *, where: str) -> ConfigDict:
     for field, value in flat.items():
         if field not in defaults:
             raise InputError(f'{where}: {unknown_field_message(field)}')
-        value = _as_tuple(value)
         if not _same_type(value, defaults[field]):
             raise InputError(f'{where}: {_type_message(field, value, defaults[field])}')
+        if isinstance(defaults[field], float) and not _is_finite(value):
+            raise InputError(f'{where}: config.{field} = {value!r}: expected a finite number')
         config.update_from_flattened_dict({field: value})
     validate(config)
     return config
@@ -121,7 +122,7 @@ def _same_type(value: Any, default: Any) -> bool:
 
 
 def _type_message(field: str, value: Any, default: Any) -> str:
-    return f'config.{field} = {value!r}: expected a {type(default).__name__}, such as {default!r}'
+    return f'config.{field} = {value!r}: expected a value of type {type(default).__name__}, such as {default!r}'
 
 
 def unknown_field_message(field: str) -> str:
@@ -150,18 +151,30 @@ def validate(config: ConfigDict) -> None:
     Raises:
       InputError: names the field, the value found and what is allowed.
     """
-    flat = flatten(config)
-    for field, default in flatten(get_config()).items():
+    flat, defaults = flatten(config), flatten(get_config())
+    for field in flat:
+        if field not in defaults:
+            raise InputError(unknown_field_message(field))
+    for field, default in defaults.items():
+        if field not in flat:
+            raise InputError(f'config.{field}: missing; expected a {type(default).__name__}')
         if not _same_type(flat[field], default):
             raise InputError(_type_message(field, flat[field], default))
     for field, choices in CHOICES.items():
         _require(flat, field, flat[field] in choices, f'one of {", ".join(choices)}')
     for field, (holds, allowed) in RANGES.items():
-        _require(flat, field, math.isfinite(flat[field]) and holds(flat[field]), allowed)
+        _require(flat, field, _is_finite(flat[field]) and holds(flat[field]), allowed)
     _validate_numbers(flat, 'data.mean', 3)
     _validate_numbers(flat, 'data.std', 3)
     _require(flat, 'data.std', min(flat['data.std']) > 0, 'three numbers of more than 0')
     _validate_combinations(flat)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _require(flat: dict[str, Any], field: str, holds: bool, allowed: str) -> None:
@@ -170,7 +183,7 @@ def _require(flat: dict[str, Any], field: str, holds: bool, allowed: str) -> Non
 
 
 def _validate_numbers(flat: dict[str, Any], field: str, length: int | None = None) -> None:
-    numbers = all(_same_type(value, 0.0) for value in flat[field])
+    numbers = all(_same_type(value, 0.0) and _is_finite(value) for value in flat[field])
     right_length = length is None or len(flat[field]) == length
     expected = 'numbers' if length is None else f'{length} numbers'
     _require(flat, field, numbers and right_length, f'a tuple of {expected}')

@@ -143,7 +143,13 @@ def _subfolders(folder: Path, what: str) -> list[str]:
 
 def _image_files(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(e.path for e in entries if e.name.lower().endswith(IMAGE_SUFFIXES))
+        return sorted(
+            e.path
+            for e in entries
+            if e.name.lower().endswith(IMAGE_SUFFIXES)
+            and not e.name.startswith('.')
+            and e.is_file()
+        )
 
 
 def _load_tfds(config: ConfigDict, split: str) -> Source:
@@ -159,6 +165,8 @@ def _load_tfds(config: ConfigDict, split: str) -> Source:
             f'split {split!r} of {info.name}: expected one of {", ".join(info.splits)}, or a '
             f"slice such as '{next(iter(info.splits))}[:90%]'"
         ) from None
+    if not files:
+        raise InputError(f'split {split!r} of {info.name}: expected at least one example')
     _require_tfrecord(info)
     decoders = {image_key: tfds.decode.SkipDecoding()}
     ends = np.cumsum([file.take for file in files])
@@ -222,9 +230,12 @@ def _supervised_keys(info: Any) -> tuple[str, str]:
     import tensorflow_datasets as tfds
 
     keys = info.supervised_keys
-    features = [info.features.get(key) for key in keys] if keys and len(keys) == 2 else []
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
-    if not features or not all(map(isinstance, features, kinds)):
+    if keys is None:
+        named = [[k for k, f in info.features.items() if isinstance(f, kind)] for kind in kinds]
+        keys = tuple(found[0] for found in named if len(found) == 1)
+    features = [info.features[key] for key in keys if key in info.features]
+    if len(features) != 2 or not all(map(isinstance, features, kinds)):
         raise InputError(
             f'config.data.name = {info.name!r}: expected a data set for image classification '
             f'(supervised keys of an image and a class), found {keys}'

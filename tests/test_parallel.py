@@ -1,0 +1,131 @@
+"""Devices, and what lies on them."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from resnet_jax import parallel
+from resnet_jax.types import InputError
+
+
+@pytest.fixture
+def mesh():
+    return Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,))
+
+
+def test_a_batch_is_split_in_order(mesh):
+    batch = {'image': np.arange(8 * 2 * 2 * 3, dtype=np.uint8).reshape(8, 2, 2, 3)}
+    batch['label'] = np.arange(8, dtype=np.int32)
+    found = parallel.shard(batch, mesh)
+    assert found['image'].shape == (4, 2, 2, 2, 3)
+    assert found['label'].shape == (4, 2)
+    assert found['label'].sharding.spec == PartitionSpec(parallel.AXIS)
+    for i, piece in enumerate(found['label'].addressable_shards):
+        assert piece.device == mesh.devices[i]
+        np.testing.assert_array_equal(piece.data, [[2 * i, 2 * i + 1]])
+    np.testing.assert_array_equal(np.asarray(found['image']).reshape(8, 2, 2, 3), batch['image'])
+
+
+@pytest.mark.parametrize('rows', [1, 2, 3, 5, 7])
+def test_rows_that_the_devices_cannot_share_are_an_error(mesh, rows):
+    with pytest.raises(InputError, match=f'batch_size = {rows}.*multiple of the 4 devices'):
+        parallel.shard({'label': np.zeros(rows, np.int32)}, mesh)
+
+
+def test_replicated_arrays_keep_their_shape_and_lie_on_every_device(mesh):
+    found = parallel.replicate({'kernel': np.ones((3, 5), np.float32)}, mesh)['kernel']
+    assert found.shape == (3, 5)
+    assert found.is_fully_replicated
+    assert {piece.device for piece in found.addressable_shards} == set(mesh.devices.flat)
+    assert all(piece.data.shape == (3, 5) for piece in found.addressable_shards)
+
+
+def test_a_mapped_function_sees_its_share_and_returns_without_a_device_axis(mesh):
+    def add(offset, batch):
+        return offset + lax.psum(batch['label'].sum(), parallel.AXIS)
+
+    p_add = parallel.p_map(add, mesh)
+    batch = parallel.shard({'label': np.arange(8, dtype=np.int32)}, mesh)
+    found = p_add(parallel.replicate(np.int32(100), mesh), batch)
+    assert found.shape == ()
+    assert int(found) == 128
+
+
+def test_the_first_devices_are_used():
+    jax.devices()
+    assert list(parallel.start_devices(0).devices) == jax.devices()[:4]
+    assert list(parallel.start_devices(2).devices) == jax.devices()[:2]
+    assert parallel.start_devices(2).axis_names == ('batch',)
+
+
+def test_more_devices_than_there_are_is_an_error():
+    jax.devices()
+    with pytest.raises(InputError, match=r'num_devices = 5: .*found 4.*JAX_NUM_CPU_DEVICES'):
+        parallel.start_devices(5)
+
+
+def in_a_new_process(code, **environment):
+    """Runs code after `import os, jax` and `parallel`, without this process's settings."""
+    unset = ('NPROC', 'XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
+    inherited = {key: value for key, value in os.environ.items() if key not in unset}
+    code = f'import os, jax\nfrom resnet_jax import parallel\n{code}'
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env=inherited | {'JAX_PLATFORMS': 'cpu'} | environment,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+REPORT = 'print(len(jax.devices()), os.environ["NPROC"], os.environ["XLA_FLAGS"])'
+
+
+def test_a_machine_without_a_gpu_gets_four_devices_and_threads_for_them():
+    devices, threads, flags = in_a_new_process(f'parallel.start_devices(0)\n{REPORT}')
+    assert devices == '4'
+    assert int(threads) >= 16
+    assert flags == '--xla_cpu_experimental_ynn_fusion_type=dot,reduce'
+
+
+def test_as_many_devices_are_simulated_as_asked_for():
+    devices, threads, _ = in_a_new_process(f'parallel.start_devices(6)\n{REPORT}')
+    assert devices == '6'
+    assert int(threads) >= 24
+
+
+def test_the_users_settings_are_left_alone():
+    found = in_a_new_process(
+        f'parallel.start_devices(2)\n{REPORT}',
+        NPROC='11',
+        XLA_FLAGS='--xla_cpu_enable_fast_math=false',
+    )
+    assert found == ['2', '11', '--xla_cpu_enable_fast_math=false']
+
+
+def test_four_devices_work_together_with_the_threads_they_get():
+    code = """
+import numpy as np
+mesh = parallel.start_devices(0)
+p_sum = parallel.p_map(lambda x, batch: x + jax.lax.psum(batch.sum(), parallel.AXIS), mesh)
+total = parallel.replicate(np.float32(0), mesh)
+batch = parallel.shard(np.ones((4, 1), np.float32), mesh)
+for _ in range(300):
+    total = p_sum(total, batch)
+print(float(total))
+"""
+    assert in_a_new_process(code) == ['1200.0']
+
+
+def test_reading_a_run_takes_the_devices_as_they_are():
+    code = 'print(parallel.all_devices().devices.size)'
+    assert in_a_new_process(code) == ['1']
+    assert in_a_new_process(code, JAX_NUM_CPU_DEVICES='3') == ['3']
