@@ -122,7 +122,8 @@ def _same_type(value: Any, default: Any) -> bool:
 
 
 def _type_message(field: str, value: Any, default: Any) -> str:
-    return f'config.{field} = {value!r}: expected a value of type {type(default).__name__}, such as {default!r}'
+    kind = type(default).__name__
+    return f'config.{field} = {value!r}: expected a value of type {kind}, such as {default!r}'
 
 
 def unknown_field_message(field: str) -> str:
