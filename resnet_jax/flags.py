@@ -98,7 +98,8 @@ def flags_parser(argv: Sequence[str]) -> list[str]:
     except AttributeError as error:  # config files are loaded as modules
         if 'get_config' not in str(error):
             raise
-        sys.exit(_bad_input(f'--config: expected a file that defines get_config: {error}'))
+        path = ' '.join(argument for argument in argv if '.py' in argument)
+        sys.exit(_bad_input(f'{path}: expected a file that defines get_config, found none'))
 
 
 def _check_config_arguments(argv: Sequence[str]) -> None:

@@ -65,7 +65,8 @@ class Predictor:
         return np.asarray(self._compute_probabilities(self._variables, padded))[: len(pixels)]
 
     def _rank(self, probabilities: np.ndarray, top_k: int) -> list[Prediction]:
-        order = np.argsort(-probabilities, kind='stable')[: min(top_k, len(self.class_names))]
+        named = probabilities[: len(self.class_names)]
+        order = np.argsort(-named, kind='stable')[:top_k]
         return [
             Prediction(int(index), self.class_names[index], float(probabilities[index]))
             for index in order

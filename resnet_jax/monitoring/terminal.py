@@ -92,7 +92,10 @@ class Throughput:
             self._resumed = None
 
     def images_per_second(self) -> float:
-        """Returns the mean since the last `reset`; if that counts no step, the last one known."""
+        """Returns the mean since the last `reset`; if that counts no step, the last one known.
+
+        It is nan before the first step that counts.
+        """
         if self._steps:
             self._rate = self._steps * self._batch_size / self._seconds
         return self._rate

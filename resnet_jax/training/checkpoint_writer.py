@@ -54,8 +54,12 @@ class CheckpointWriter:
 
         Raises:
           RunFailed: when this one or the one before cannot be written.
+          RuntimeError: when the step is not newer than the latest.
         """
         step, scores = metadata.step, metadata.scores
+        latest = self._manager.latest_step()
+        if latest is not None and step <= latest:
+            raise RuntimeError(f'{self._folder}: expected a step behind {latest}, found {step}')
         content = dataclasses.asdict(metadata)
         content['checksum'] = compute_checksum(state, metadata)
         try:
@@ -70,10 +74,7 @@ class CheckpointWriter:
         except OSError as error:
             raise self._failure(error) from error
         if not saved:
-            raise RuntimeError(
-                f'{self._folder}: Orbax did not save step {step}; the latest is '
-                f'{self._manager.latest_step()}'
-            )
+            raise RuntimeError(f'{self._folder}: Orbax declined to save step {step}')
 
     def replace(self, state: TrainState, metadata: Metadata) -> None:
         """Writes a step again that was saved before it was evaluated."""

@@ -96,9 +96,9 @@ class Report:
         scalars = {f'train_{name}': mean for name, mean in means.items()} | {
             'epoch': epoch,
             'learning_rate': learning_rate,
-            'images_per_second': speed,
-            'minutes_left': seconds_left / 60,
         }
+        if not math.isnan(speed):
+            scalars |= {'images_per_second': speed, 'minutes_left': seconds_left / 60}
         self._writer.write_scalars(step, scalars)
         self._screen.show_progress(
             f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'

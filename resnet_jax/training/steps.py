@@ -43,7 +43,7 @@ def make_train_step(
                 mutable=['batch_stats'],
             )
             losses = metrics.compute_cross_entropy(logits, batch['label'], config.label_smoothing)
-            loss = jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.maximum(share, 1.0)
+            loss = jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.where(share > 0, share, 1.0)
             return loss, (logits, losses, updates['batch_stats'])
 
         gradients, (logits, losses, batch_stats) = jax.grad(compute_loss, has_aux=True)(
