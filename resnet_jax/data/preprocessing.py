@@ -20,6 +20,9 @@ Window = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 MAX_PIXELS = 90_000_000
 """Larger images are refused before they are decoded: a small file can claim any size."""
 
+RESIZE_KERNELS = {'bilinear': ('triangle', 1), 'bicubic': ('keyscubic', 2)}
+"""TensorFlow's names of the antialiased kernels, and their radius in px of the smaller image."""
+
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
 CROP_AREA = (0.08, 1.0)
@@ -28,19 +31,35 @@ CROP_ATTEMPTS = 10
 
 
 def make_evaluation_transform(config: ConfigDict) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns `transform(image)`: the centre of the image, resized with antialiasing.
+    """Returns `transform(image)`: resized to a short side of `resize_size`, the centre cut out.
 
-    It is the centre `image_size` square of the image whose short side is `resize_size`, cut out
-    first and resized once. The result is uint8 `[image_size, image_size, 3]`.
+    The resize has an antialiasing filter, like Pillow's. Only the pixels that the centre square
+    needs are decoded, and they are sampled once, where the resized image's pixels lie. The result
+    is uint8 `[image_size, image_size, 3]`.
     """
-    data = config.data
+    data, size = config.data, config.data.image_size
+    kernel, radius = RESIZE_KERNELS[data.validation_interpolation]
 
     def transform(image: tf.Tensor) -> tf.Tensor:
         def crop_and_resize(shape: tf.Tensor, crop: Callable) -> tf.Tensor:
-            window = _centre_window(shape, data.image_size / data.resize_size)
-            return _resize(
-                crop(*window), data.image_size, data.validation_interpolation, antialias=True
+            short = tf.reduce_min(shape)
+            resized = shape * data.resize_size // short
+            scale = tf.cast(resized, tf.float32) / tf.cast(shape, tf.float32)
+            offset = tf.cast((resized - size) // 2, tf.float32)
+            margin = radius * tf.maximum(1 / scale, 1) + 1
+            first = tf.maximum(tf.cast(tf.floor(offset / scale - margin), tf.int32), 0)
+            end = tf.cast(tf.math.ceil((offset + size) / scale + margin), tf.int32)
+            extent = tf.minimum(end, shape) - first
+            pixels = crop(first[0], first[1], extent[0], extent[1])
+            sampled = tf.raw_ops.ScaleAndTranslate(
+                images=tf.cast(pixels, tf.float32)[tf.newaxis],
+                size=[size, size],
+                scale=scale,
+                translation=tf.cast(first, tf.float32) * scale - offset,
+                kernel_type=kernel,
+                antialias=True,
             )
+            return _to_uint8(sampled[0], size)
 
         return _with_crop(image, crop_and_resize)
 
@@ -71,9 +90,7 @@ def make_train_transform(config: ConfigDict) -> Callable[[tf.Tensor, tf.Tensor],
 
             def crop_and_resize(shape: tf.Tensor, crop: Callable) -> tf.Tensor:
                 window = windows[data.augmentation](shape, window_seed)
-                return _resize(
-                    crop(*window), data.image_size, data.train_interpolation, antialias=False
-                )
+                return _resize(crop(*window), data.image_size, data.train_interpolation)
 
             image = _with_crop(image, crop_and_resize)
         else:
@@ -193,8 +210,11 @@ def _checked(shape: tf.Tensor) -> tf.Tensor:
         return tf.identity(shape)
 
 
-def _resize(image: tf.Tensor, size: int, method: str, *, antialias: bool) -> tf.Tensor:
-    image = tf.image.resize(image, [size, size], method=method, antialias=antialias)
+def _resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
+    return _to_uint8(tf.image.resize(image, [size, size], method=method), size)
+
+
+def _to_uint8(image: tf.Tensor, size: int) -> tf.Tensor:
     image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
     return tf.ensure_shape(image, [size, size, 3])
 
