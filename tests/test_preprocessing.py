@@ -90,13 +90,18 @@ def test_evaluation_resizes_and_then_crops_as_pillow_does(photo, method, size, s
     )
     image = Image.open(photo)
     width, height = (side * short // min(image.size) for side in image.size)
-    resized = image.resize((width, height), Image.Resampling[method.upper()])
     left, top = (width - size) // 2, (height - size) // 2
-    expected = np.asarray(resized.crop((left, top, left + size, top + size))).astype(int)
+    channels = [  # as floats: Pillow rounds bytes between its two passes
+        channel.convert('F')
+        .resize((width, height), Image.Resampling[method.upper()])
+        .crop((left, top, left + size, top + size))
+        for channel in image.split()
+    ]
+    expected = np.stack(channels, axis=-1).clip(0, 255)
     from_pixels = transform(tf.constant(np.asarray(image))).numpy()
-    assert abs(from_pixels - expected).max() <= 1  # Pillow computes in integers
+    assert abs(from_pixels - expected).max() < 0.51
     from_jpeg = transform(tf.constant(photo.read_bytes())).numpy()
-    assert abs(from_jpeg - expected).mean() < 2  # and its JPEG decoder rounds otherwise
+    assert abs(from_jpeg - expected).mean() < 2  # Pillow's JPEG decoder rounds otherwise
 
 
 @pytest.mark.parametrize('size', [8, 32])
