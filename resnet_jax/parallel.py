@@ -59,6 +59,7 @@ def start_processes(coordinator_address: str, num_processes: int, process_id: in
             'process_id': process_id,
         }
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    jax.config.update('jax_enable_preemption_service', False)  # it would take SIGTERM for itself
     jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS)
 
 

@@ -1,6 +1,7 @@
 """The training command in processes of its own, and what it leaves behind."""
 
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -10,13 +11,21 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
 ROOT = Path(__file__).parents[1]
 
 DIGITS = 'configs/resnet18.py:digits'
 
 SMALL = ('--config.model.depth=8', '--config.model.width=8', '--config.keep_checkpoints=0')
+
+CLEAR = '\r\x1b[2K'
+"""What replaces the progress line."""
+
+
+class FakeTerminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 def start(config, workdir, *flags, **environment):
@@ -76,6 +85,7 @@ def assert_same_state(one, other, step):
 
 
 def read_tensorboard_steps(workdir, tag):
-    """Returns the steps of a scalar as TensorBoard shows them."""
-    accumulator = EventAccumulator(str(workdir / 'tensorboard')).Reload()
-    return [event.step for event in accumulator.Scalars(tag)]
+    """Returns the steps of a scalar as TensorBoard shows them, all of them."""
+    folder = str(workdir / 'tensorboard')
+    accumulator = EventAccumulator(folder, size_guidance={TENSORS: 0}).Reload()
+    return [event.step for event in accumulator.Tensors(tag)]

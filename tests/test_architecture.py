@@ -15,11 +15,12 @@ FLOORS = (
     'models.resnet models.layers data.sources data.preprocessing data.class_names '
     'training.schedules training.optimizers evaluation.confusion monitoring.*',
     # 2, parts
-    'training.steps training.state training.checkpoints training.restoring training.reporting '
+    'training.steps training.state training.checkpoints training.checkpoint_writer '
+    'training.restoring training.reporting training.health '
     'data.pipeline evaluation.metrics evaluation.figures.*',
     # 3, jobs
-    'training.loop training.plan evaluation.evaluator evaluation.report inference.predictor '
-    'inference.export inference.scoring data.prepare models.weights.*',
+    'training.loop training.job training.plan evaluation.evaluator evaluation.report '
+    'inference.predictor inference.export inference.scoring data.prepare models.weights.*',
     # 4, the face
     'run __init__',
     # 5, commands

@@ -1,42 +1,54 @@
 """Checkpoints: which are kept, how they are found, and how they come back."""
 
+import dataclasses
+import math
+
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from resnet_jax import base_config, parallel
 from resnet_jax.models import resnet
-from resnet_jax.training import optimizers, schedules
-from resnet_jax.training.checkpoints import Checkpoints
+from resnet_jax.training import checkpoints, optimizers, schedules
+from resnet_jax.training.checkpoint_writer import CheckpointWriter
+from resnet_jax.training.checkpoints import Metadata
 from resnet_jax.training.state import TrainState, abstract_state, create_state
 from resnet_jax.types import InputError
 
+ONE_DEVICE = SingleDeviceSharding(jax.devices()[0])
 
-def tiny_state(step, devices=4):
-    mesh = Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
+
+def tiny_state(step):
+    mesh = Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,))
     params = {'head': {'kernel': np.full((2, 3), step, np.float32)}}
     state = TrainState(step=np.int32(step), params=params, batch_stats={}, opt_state=())
     return parallel.replicate(state, mesh)
 
 
-def save(checkpoints, step, top5=None, top1=0.5, **metadata):
+def make_metadata(step, top5=None, top1=0.5, train_sums=None):
     scores = None if top5 is None else {'top5': top5, 'top1': top1, 'loss': 1.0}
-    checkpoints.save(tiny_state(step), {'step': step, 'epoch': step / 10} | metadata, scores)
+    return Metadata(step=step, epoch=step / 10, train_sums=train_sums or {}, scores=scores)
+
+
+def save(writer, step, *scores, **train_sums):
+    writer.save(tiny_state(step), make_metadata(step, *scores, **train_sums))
 
 
 def save_all(folder, keep, scores):
     """Saves steps 10, 20, ... with scores `(top5, top1)`, or None where there was no evaluation."""
-    with Checkpoints(folder, keep=keep) as checkpoints:
+    with CheckpointWriter(folder, keep=keep) as writer:
         for i, score in enumerate(scores, 1):
-            save(checkpoints, 10 * i, *(score or ()))
-        checkpoints.wait()
+            save(writer, 10 * i, *(score or ()))
+        writer.wait()
 
 
 def found_in(folder):
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        assert {path.name for path in folder.iterdir()} == set(map(str, checkpoints.steps()))
-        return checkpoints.steps(), checkpoints.resolve('best'), checkpoints.resolve('latest')
+    steps = checkpoints.list_steps(folder)
+    assert {path.name for path in folder.iterdir()} == set(map(str, steps))
+    return steps, checkpoints.resolve(folder, 'best'), checkpoints.resolve(folder, 'latest')
 
 
 @pytest.mark.parametrize(
@@ -62,60 +74,82 @@ def test_the_latest_and_the_best_are_kept(tmp_path, keep, scores, steps, best):
 
 def test_the_best_is_known_to_the_process_that_continues(tmp_path):
     save_all(tmp_path, 1, [(0.9, 0.5), (0.1, 0.5)])
-    with Checkpoints(tmp_path, keep=1) as checkpoints:
-        save(checkpoints, 30, 0.2)
-        save(checkpoints, 40, 0.3)
-        checkpoints.wait()
+    with CheckpointWriter(tmp_path, keep=1) as writer:
+        save(writer, 30, 0.2)
+        save(writer, 40, 0.3)
+        writer.wait()
     assert found_in(tmp_path) == ([10, 40], 10, 40)
 
 
 @pytest.mark.parametrize('step', [5, 10, 15, 20])
 def test_a_step_that_is_not_newer_than_the_latest_is_an_error(tmp_path, step):
     save_all(tmp_path, 0, [(0.5, 0.5)] * 2)
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(RuntimeError, match=str(step)):
-        save(checkpoints, step, 0.5)
+    with CheckpointWriter(tmp_path, keep=0) as writer, pytest.raises(RuntimeError, match=str(step)):
+        save(writer, step, 0.5)
     assert found_in(tmp_path)[0] == [10, 20]
 
 
 def test_a_checkpoint_is_found_by_name_step_and_epoch(tmp_path):
     save_all(tmp_path, 0, [(0.9, 0.5), (0.3, 0.5), (0.5, 0.5)])
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        found = {
-            which: checkpoints.resolve(which)
-            for which in ('best', 'latest', 20, '20', 'epoch:1', 'epoch:3')
-        }
-        assert found == {
-            'best': 10, 'latest': 30, 20: 20, '20': 20, 'epoch:1': 10, 'epoch:3': 30
-        }  # fmt: skip
-        for which in (15, '0', 'epoch:4', 'epoch:', 'epoch:-1', 'newest', '', '-10'):
-            with pytest.raises(InputError) as error:
-                checkpoints.resolve(which)
-            assert repr(which) in str(error.value)
-            assert '10 (epoch 1), 20 (epoch 2), 30 (epoch 3)' in str(error.value)
+    found = {
+        which: checkpoints.resolve(tmp_path, which)
+        for which in ('best', 'latest', 20, '20', 'epoch:1', 'epoch:3')
+    }
+    assert found == {'best': 10, 'latest': 30, 20: 20, '20': 20, 'epoch:1': 10, 'epoch:3': 30}
+    for which in (15, '0', 'epoch:4', 'epoch:', 'epoch:-1', 'newest', '', '-10'):
+        with pytest.raises(InputError) as error:
+            checkpoints.resolve(tmp_path, which)
+        assert repr(which) in str(error.value)
+        assert '10 (epoch 1), 20 (epoch 2), 30 (epoch 3)' in str(error.value)
 
 
 @pytest.mark.parametrize('which', ['best', 'latest', 10, 'epoch:1'])
 def test_where_there_are_no_checkpoints_the_message_says_so(tmp_path, which):
-    with (
-        Checkpoints(tmp_path / 'checkpoints') as checkpoints,
-        pytest.raises(InputError, match='there are none'),
-    ):
-        checkpoints.resolve(which)
+    with pytest.raises(InputError, match='there are none'):
+        checkpoints.resolve(tmp_path / 'checkpoints', which)
 
 
 def test_metadata_comes_back_as_it_was(tmp_path):
     sums = {'loss': (0.1 + 0.2, 1280.0), 'top1': (1e300, 3.0)}
-    with Checkpoints(tmp_path) as checkpoints:
-        save(checkpoints, 10, 0.5, train_sums=sums)
-        save(checkpoints, 20, train_sums={})
-        checkpoints.wait()
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.read_metadata(10) == {
-            'step': 10,
-            'epoch': 1.0,
-            'train_sums': {'loss': [0.30000000000000004, 1280.0], 'top1': [1e300, 3.0]},
-        }
-        assert checkpoints.read_metadata(20)['train_sums'] == {}
+    with CheckpointWriter(tmp_path, keep=0) as writer:
+        save(writer, 10, 0.5, 1 / 3, train_sums=sums)
+        save(writer, 20)
+        writer.wait()
+    assert checkpoints.read_metadata(tmp_path, 10) == Metadata(
+        step=10,
+        epoch=1.0,
+        train_sums={'loss': [0.30000000000000004, 1280.0], 'top1': [1e300, 3.0]},
+        scores={'top5': 0.5, 'top1': 0.3333333333333333, 'loss': 1.0},
+    )
+    assert checkpoints.read_metadata(tmp_path, 20) == Metadata(20, 2.0, {}, None)
+    for step in (10, 20):
+        _, metadata = checkpoints.restore(tmp_path, step, tiny_state(0), ONE_DEVICE)
+        assert metadata == checkpoints.read_metadata(tmp_path, step)
+
+
+def test_a_checkpoint_whose_validation_loss_is_nan_comes_back(tmp_path):
+    metadata = Metadata(10, 1.0, {}, {'top5': 0.5, 'top1': 0.1, 'loss': math.nan})
+    with CheckpointWriter(tmp_path, keep=0) as writer:
+        writer.save(tiny_state(10), metadata)
+        writer.wait()
+    assert math.isnan(checkpoints.read_metadata(tmp_path, 10).scores['loss'])
+
+
+def test_a_step_that_is_saved_again_has_its_scores(tmp_path):
+    save_all(tmp_path, 2, [(0.5, 0.5), None])
+    with CheckpointWriter(tmp_path, keep=2) as writer:
+        writer.replace(tiny_state(20), make_metadata(20, 0.9))
+        writer.wait()
+    assert found_in(tmp_path) == ([10, 20], 20, 20)
+    state, metadata = checkpoints.restore(tmp_path, 20, tiny_state(0), ONE_DEVICE)
+    assert metadata == make_metadata(20, 0.9)
+    jax.tree.map(np.testing.assert_array_equal, state, tiny_state(20))
+
+
+@pytest.mark.parametrize('folder', ['.', 'nowhere'])
+def test_where_there_never_was_a_checkpoint_none_is_restored(tmp_path, folder):
+    found = checkpoints.restore_newest(tmp_path / folder, tiny_state(0), ONE_DEVICE, may_move=True)
+    assert found is None
 
 
 @pytest.fixture(scope='module')
@@ -138,10 +172,9 @@ def network():
 def saved_on_four(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp('checkpoints')
     mesh = Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,))
-    with Checkpoints(folder) as checkpoints:
-        state = parallel.replicate(network[3], mesh)
-        checkpoints.save(state, {'step': 7, 'epoch': 1.0}, None)
-        checkpoints.wait()
+    with CheckpointWriter(folder, keep=0) as writer:
+        writer.save(parallel.replicate(network[3], mesh), make_metadata(7))
+        writer.wait()
     return folder
 
 
@@ -151,8 +184,8 @@ def test_a_state_comes_back_on_any_number_of_devices(network, saved_on_four, dev
         sharding = SingleDeviceSharding(jax.devices()[2])
     else:
         sharding = parallel.replicated(Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,)))
-    with Checkpoints(saved_on_four, read_only=True) as checkpoints:
-        state = checkpoints.restore(7, abstract_state(*network[:3]), sharding)
+    state, metadata = checkpoints.restore(saved_on_four, 7, abstract_state(*network[:3]), sharding)
+    assert metadata == make_metadata(7)
     assert isinstance(state, TrainState)
     assert jax.tree.structure(state) == jax.tree.structure(network[3])
     jax.tree.map(np.testing.assert_array_equal, state, network[3])
@@ -174,12 +207,54 @@ def test_arrays_that_differ_are_listed(network, saved_on_four, field, value, mes
     config.update(network[0].to_dict())
     config.model[field] = value
     expected = abstract_state(config, resnet.create_model(config, 10), network[2])
-    sharding = SingleDeviceSharding(jax.devices()[0])
-    with (
-        Checkpoints(saved_on_four, read_only=True) as checkpoints,
-        pytest.raises(InputError) as error,
-    ):
-        checkpoints.restore(7, expected, sharding)
+    with pytest.raises(InputError) as error:
+        checkpoints.restore(saved_on_four, 7, expected, ONE_DEVICE)
     assert f'  {message}\n' in f'{error.value}\n'
     assert str(saved_on_four / '7') in str(error.value)
     assert 'stage3_block1/conv2' not in str(error.value) or field == 'width'
+
+
+def random_state():
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 3, 2, 4), (4,), (1,))]
+    params, batch_stats = {'a': arrays[0], 'b': arrays[1]}, {'a': arrays[2]}
+    return TrainState(np.int32(7), params, batch_stats, opt_state=(np.int32(7),))
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_any_bit_of_the_arrays_changes_the_checksum(data):
+    state, metadata = random_state(), make_metadata(7)
+    leaves, treedef = jax.tree.flatten(state)
+    leaf = data.draw(st.integers(0, len(leaves) - 1))
+    array = leaves[leaf]
+    content = bytearray(array.tobytes())
+    content[data.draw(st.integers(0, array.nbytes - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    leaves[leaf] = np.frombuffer(content, array.dtype).reshape(array.shape)
+    changed = checkpoints.compute_checksum(jax.tree.unflatten(treedef, leaves), metadata)
+    assert changed != checkpoints.compute_checksum(state, metadata)
+
+
+def test_arrays_that_change_places_change_the_checksum():
+    state, metadata = random_state(), make_metadata(7)
+    params = {'a': state.params['a'], 'c': state.params['b']}
+    renamed = checkpoints.compute_checksum(state.replace(params=params), metadata)
+    assert renamed != checkpoints.compute_checksum(state, metadata)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'step': 8},
+        {'epoch': math.nextafter(0.7, 1)},
+        {'train_sums': {'loss': (1.0, 2.0)}},
+        {'scores': {'top5': 0.5, 'top1': 0.5, 'loss': 1.0}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_any_change_of_the_metadata_changes_the_checksum(changes):
+    state, metadata = random_state(), make_metadata(7)
+    checksum = checkpoints.compute_checksum(state, metadata)
+    assert checkpoints.compute_checksum(random_state(), make_metadata(7)) == checksum
+    changed = dataclasses.replace(metadata, **changes)
+    assert checkpoints.compute_checksum(state, changed) != checksum

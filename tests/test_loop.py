@@ -4,22 +4,30 @@ import csv
 import io
 import json
 import logging
-import math
 import re
 import shutil
-import time
+import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from running import (
+    CLEAR,
+    FakeTerminal,
+    assert_same_state,
+    read_rows,
+    read_state,
+    read_tensorboard_steps,
+)
 
 from resnet_jax import base_config
-from resnet_jax.monitoring.terminal import Terminal, Throughput, format_duration
-from resnet_jax.training import loop
-from resnet_jax.training.loop import Period
-from resnet_jax.types import InputError
+from resnet_jax.monitoring.signals import StopRequest
+from resnet_jax.monitoring.terminal import Terminal
+from resnet_jax.training import checkpoints, loop
+from resnet_jax.training.checkpoint_writer import CheckpointWriter
+from resnet_jax.training.reporting import Report
+from resnet_jax.types import InputError, RunFailed, Stopped
 
 COLUMNS = [
     'step',
@@ -33,13 +41,6 @@ COLUMNS = [
     'validation_top5',
     'images_per_second',
 ]
-
-CLEAR = '\r\x1b[2K'
-
-
-class FakeTerminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def make_config(**fields):
@@ -61,26 +62,10 @@ def make_config(**fields):
     return config
 
 
-def train(folder, stream=None, **fields):
+def train(folder, stream=None, request=None, **fields):
     stream = stream or io.StringIO()
-    loop.train(make_config(**fields), folder, Terminal(stream))
+    loop.train(make_config(**fields), folder, Terminal(stream), request or StopRequest())
     return stream.getvalue()
-
-
-def read_rows(folder):
-    """Returns the rows of the metrics, without the one column that is a measurement of time."""
-    rows = list(csv.DictReader((folder / 'metrics.csv').open()))
-    return [{key: row[key] for key in row if key != 'images_per_second'} for row in rows]
-
-
-def read_state(folder, step):
-    path = (folder / 'checkpoints' / str(step) / 'state').absolute()
-    reader = ocp.PyTreeCheckpointer()
-    as_numpy = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-        dict(reader.metadata(path).item_metadata.tree),
-    )
-    return reader.restore(path, restore_args=as_numpy)
 
 
 def list_files(folder):
@@ -142,12 +127,10 @@ def test_there_is_a_row_for_every_evaluation(straight_run):
 
 
 def test_tensorboard_has_the_scalars(straight_run):
-    events = EventAccumulator(str(straight_run / 'tensorboard')).Reload()
-    steps = {tag: [e.step for e in events.Tensors(tag)] for tag in events.Tags()['tensors']}
     for tag in ('train_loss', 'train_top1', 'train_top5', 'learning_rate', 'images_per_second'):
-        assert steps[tag] == [2, 4, 6, 8, 10]
+        assert read_tensorboard_steps(straight_run, tag) == [2, 4, 6, 8, 10]
     for tag in ('validation_loss', 'validation_top1', 'validation_top5'):
-        assert steps[tag] == [5, 10]
+        assert read_tensorboard_steps(straight_run, tag) == [5, 10]
 
 
 def test_the_same_command_again_says_complete_and_changes_nothing(straight_run, caplog):
@@ -162,9 +145,8 @@ def test_a_run_that_was_continued_is_the_run_that_was_not(straight_run, one_epoc
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     train(folder, num_epochs=2)
     assert read_rows(folder) == read_rows(straight_run)
-    states = read_state(folder, 10), read_state(straight_run, 10)
-    assert int(states[0]['step']) == 10
-    jax.tree.map(np.testing.assert_array_equal, *states)
+    assert int(read_state(folder, 10)['step']) == 10
+    assert_same_state(folder, straight_run, 10)
     assert json.loads((folder / 'config.json').read_text())['num_epochs'] == 2
 
 
@@ -311,69 +293,138 @@ def test_on_a_terminal_a_progress_line_is_replaced_and_taken_away(one_epoch, tmp
         )
 
 
-def test_on_a_pipe_there_is_no_progress_line():
-    stream = io.StringIO()
-    screen = Terminal(stream)
-    screen.show_progress('epoch 1')
-    screen.write('a log line\n')
-    screen.show_progress('')
-    assert stream.getvalue() == 'a log line\n'
+def poison_the_weights_behind(bad_step, monkeypatch):
+    """Lets a step leave weights that are nan."""
+    make_train_step = loop.steps.make_train_step
 
+    def make_poisoned_step(*arguments):
+        train_step = make_train_step(*arguments)
 
-def test_log_lines_come_above_the_progress_line(monkeypatch):
-    monkeypatch.setenv('COLUMNS', '20')
-    stream = FakeTerminal()
-    screen = Terminal(stream)
-    screen.write('first\n')
-    screen.show_progress('epoch 1')
-    screen.write('second\n')
-    screen.show_progress('')
-    screen.write('third\n')
-    assert stream.getvalue() == (
-        'first\n' + CLEAR + 'epoch 1' + CLEAR + 'second\nepoch 1' + CLEAR + 'third\n'
-    )
+        def poisoned_step(state, batch):
+            state, metrics = train_step(state, batch)
+            factor = jnp.where(state.step == bad_step, jnp.nan, 1.0)
+            params = jax.tree.map(lambda array: array * factor, state.params)
+            return state.replace(params=params), metrics
 
+        return poisoned_step
 
-def test_a_progress_line_is_never_wider_than_the_terminal(monkeypatch):
-    monkeypatch.setenv('COLUMNS', '20')
-    stream = FakeTerminal()
-    Terminal(stream).show_progress('0123456789' * 3)
-    assert stream.getvalue() == CLEAR + '0123456789012345678'
-
-
-def test_a_period_is_due_at_its_multiples_and_at_the_end():
-    period = Period(every=3, last=10)
-    assert [step for step in range(1, 11) if period.is_due(step)] == [3, 6, 9, 10]
-
-
-def test_throughput_counts_only_the_time_between_resume_and_pause(monkeypatch):
-    now = iter([100.0, 102.0, 200.0, 202.0])
-    monkeypatch.setattr(time, 'perf_counter', lambda: next(now))
-    throughput = Throughput(batch_size=8)
-    assert math.isnan(throughput.images_per_second())
-    throughput.resume(5)
-    throughput.pause(10)
-    assert throughput.images_per_second() == 5 * 8 / 2
-    throughput.resume(10)
-    throughput.pause(21)
-    assert throughput.images_per_second() == 16 * 8 / 4
-    throughput.reset()
-    throughput.pause(21)
-    assert throughput.images_per_second() == 32
+    monkeypatch.setattr(loop.steps, 'make_train_step', make_poisoned_step)
 
 
 @pytest.mark.parametrize(
-    ('seconds', 'text'),
+    ('bad_step', 'found'),
     [
-        (0, '0 s'),
-        (9.4, '9 s'),
-        (59.6, '1 min 0 s'),
-        (130, '2 min 10 s'),
-        (3599.7, '1 h 0 min'),
-        (3900, '1 h 5 min'),
-        (183600, '2 d 3 h'),
-        (math.nan, '?'),
+        (6, '^step 7: expected a finite loss, found nan'),
+        (10, '^steps 6 to 10: expected finite parameters'),  # which no loss has seen yet
     ],
 )
-def test_durations_have_two_units(seconds, text):
-    assert format_duration(seconds) == text
+def test_numbers_that_are_not_finite_stop_the_run_and_are_never_saved(
+    one_epoch, straight_run, tmp_path, monkeypatch, bad_step, found
+):
+    folder = shutil.copytree(one_epoch, tmp_path / 'run')
+    saved = list_files(folder / 'checkpoints')
+    steps_done = []
+    add = Report.add
+    with monkeypatch.context() as patch:
+        poison_the_weights_behind(bad_step, patch)
+        patch.setattr(Report, 'add', lambda self, *a: steps_done.append(a[0]) or add(self, *a))
+        with pytest.raises(RunFailed, match=found):
+            train(folder, num_epochs=2, log_every_steps=2)
+    assert steps_done[-1] <= bad_step + 1 + 2
+    assert list_files(folder / 'checkpoints') == saved
+    assert read_rows(folder) == read_rows(one_epoch)
+
+    train(folder, num_epochs=2)
+    assert read_rows(folder) == read_rows(straight_run)
+    assert_same_state(folder, straight_run, 10)
+
+
+def test_a_learning_rate_that_makes_the_loss_nan_stops_the_run(tmp_path, caplog):
+    fields = {
+        'schedule__name': 'step',
+        'schedule__factor': 1e30,
+        'schedule__boundaries_epochs': (1.0,),
+        'log_every_steps': 1,
+    }
+    failures = []
+    for _ in range(2):
+        with (
+            caplog.at_level(logging.INFO, logger='absl'),
+            pytest.raises(RunFailed, match='expected a finite loss, found (nan|inf)') as failure,
+        ):
+            train(tmp_path, **fields)
+        failures.append(str(failure.value))
+        assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['5']
+        assert [row['step'] for row in read_rows(tmp_path)] == ['5']
+    assert caplog.text.count('continuing from step 5') == 1
+    assert failures[0] == failures[1]
+    assert int(re.match(r'step (\d+):', failures[0])[1]) in (7, 8)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(read_state(tmp_path, 5)['params']))
+
+
+class StopInTheFirstEvaluation(StopRequest):
+    """A signal that comes before the second batch of the first evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.looks = 0
+
+    def raise_if_made(self):
+        self.looks += 1
+        if self.looks == 3:  # the first is before the first step
+            self.signal = signal.SIGTERM
+        super().raise_if_made()
+
+
+@pytest.fixture(scope='module')
+def stopped_in_evaluation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('stopped') / 'run'
+    with pytest.raises(Stopped, match='at step 5 of 10') as stop:
+        train(folder, request=StopInTheFirstEvaluation())
+    assert stop.value.number == signal.SIGTERM
+    return folder
+
+
+def test_a_run_that_was_stopped_in_an_evaluation_begins_it_again(
+    stopped_in_evaluation, straight_run, tmp_path
+):
+    folder = shutil.copytree(stopped_in_evaluation, tmp_path / 'run')
+    assert checkpoints.read_metadata(folder / 'checkpoints', 5).scores is None
+    assert not (folder / 'metrics.csv').exists()
+    train(folder)
+    assert read_rows(folder) == read_rows(straight_run)
+    for step in (5, 10):
+        assert_same_state(folder, straight_run, step)
+        assert checkpoints.read_metadata(folder / 'checkpoints', step) == (
+            checkpoints.read_metadata(straight_run / 'checkpoints', step)
+        )
+    for tag in ('train_loss', 'validation_loss'):
+        assert read_tensorboard_steps(folder, tag) == read_tensorboard_steps(straight_run, tag)
+
+
+def test_a_row_whose_scores_were_not_saved_any_more_comes_once(
+    stopped_in_evaluation, straight_run, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    folder = shutil.copytree(stopped_in_evaluation, tmp_path / 'run')
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(CheckpointWriter, 'replace', die)
+        train(folder)
+    assert [row['step'] for row in read_rows(folder)] == ['5']
+    train(folder)
+    assert read_rows(folder) == read_rows(straight_run)
+    assert read_tensorboard_steps(folder, 'validation_loss') == [5, 10]
+
+
+def test_a_request_before_the_first_step_leaves_nothing_to_continue(tmp_path):
+    request = StopRequest()
+    request.signal = signal.SIGINT
+    with pytest.raises(Stopped, match='SIGINT before a step was done; the same command') as stop:
+        train(tmp_path / 'run', request=request)
+    assert stop.value.number == signal.SIGINT
+    assert not (tmp_path / 'run' / 'config.json').exists()

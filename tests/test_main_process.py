@@ -1,101 +1,42 @@
 """The training command in processes of its own: killed, continued, on real photographs."""
 
-import csv
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
 import PIL.Image
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from running import DIGITS, SMALL, assert_same_state, finish, read_rows, run, start, wait_until
 
 pytestmark = pytest.mark.slow
 
-SMALL = (
-    '--config.model.depth=8',
-    '--config.model.width=8',
-    '--config.num_epochs=6',
-    '--config.keep_checkpoints=0',
-)
-
-
-def start(config, workdir, *flags):
-    """Starts the command as a user would, without the settings of the tests' own process."""
-    unset = ('NPROC', 'XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
-    return subprocess.Popen(
-        [sys.executable, '-m', 'resnet_jax.main', f'--config={config}', f'--workdir={workdir}']
-        + list(flags),
-        cwd=ROOT,
-        env={key: value for key, value in os.environ.items() if key not in unset},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(config, workdir, *flags):
-    process = start(config, workdir, *flags)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    return output
-
-
-def read_rows(workdir):
-    """Returns the rows of the metrics, without the one column that is a measurement of time."""
-    rows = list(csv.DictReader((workdir / 'metrics.csv').open()))
-    return [{key: row[key] for key in row if key != 'images_per_second'} for row in rows]
-
-
-def read_state(workdir, step):
-    path = (workdir / 'checkpoints' / str(step) / 'state').absolute()
-    reader = ocp.PyTreeCheckpointer()
-    as_numpy = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-        dict(reader.metadata(path).item_metadata.tree),
-    )
-    return reader.restore(path, restore_args=as_numpy)
-
-
-def wait_for(path, process, seconds=120):
-    until = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, f'{path} has not appeared'
-        time.sleep(0.02)
+SIX_EPOCHS = (*SMALL, '--config.num_epochs=6')
 
 
 def test_a_killed_run_continues_to_the_numbers_of_one_that_was_not(tmp_path):
-    config = 'configs/resnet18.py:digits'
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    process = start(config, killed, *SMALL)
-    wait_for(killed / 'checkpoints' / '11', process)
+    process = start(DIGITS, killed, *SIX_EPOCHS)
+    wait_until((killed / 'checkpoints' / '11').exists, process)
     process.kill()
     process.communicate()
     assert process.returncode == -9
     assert not (killed / 'checkpoints' / '66').exists()
 
-    output = run(config, killed, *SMALL)
+    output = run(DIGITS, killed, *SIX_EPOCHS)
     assert 'continuing from step' in output
     assert 'complete' in output
-    run(config, whole, *SMALL)
+    run(DIGITS, whole, *SIX_EPOCHS)
     assert [row['step'] for row in read_rows(whole)] == ['11', '22', '33', '44', '55', '66']
     assert read_rows(killed) == read_rows(whole)
-    jax.tree.map(np.testing.assert_array_equal, read_state(killed, 66), read_state(whole, 66))
+    assert_same_state(killed, whole, 66)
     environment = json.loads((whole / 'environment.json').read_text())
     assert len(environment['devices']) == 4
 
     before = (killed / 'metrics.csv').stat().st_mtime_ns
     began = time.monotonic()
-    output = run(config, killed, *SMALL)
+    output = run(DIGITS, killed, *SIX_EPOCHS)
     assert 'complete' in output
     assert (killed / 'metrics.csv').stat().st_mtime_ns == before
     assert time.monotonic() - began < 30
@@ -163,7 +104,5 @@ def test_training_on_pieces_of_two_photographs(tmp_path):
 
     shutil.rmtree(tmp_path / 'train' / 'china')
     (tmp_path / 'train' / 'china').mkdir()
-    process = start('configs/resnet18.py', tmp_path / 'other', *flags)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+    output = finish(start('configs/resnet18.py', tmp_path / 'other', *flags), status=2, seconds=60)
     assert "class 'china' of split 'train'" in output

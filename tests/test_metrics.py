@@ -68,7 +68,7 @@ def test_training_metrics_are_sums_over_the_masks_of_all_devices(num_devices):
     top1 = order[:, 0] == labels
     top5 = (order[:, :5] == labels[:, None]).any(axis=1)
     assert 0 < top1[mask].sum() < top5[mask].sum() < 10
-    sums = metrics.add_sums({}, [result])
+    sums = metrics.add_sums({}, result)
     assert sums == {
         'loss': (float(losses[mask].sum()), 10.0),
         'top1': (float(top1[mask].sum()), 10.0),
@@ -87,7 +87,9 @@ def make_step(loss, top1, top5, count):
 
 def test_sums_stay_exact_where_float32_would_not():
     before = dict.fromkeys(('loss', 'top1', 'top5'), (2.0**24, 2.0**24))
-    after = metrics.add_sums(before, [make_step(1, 1, 1, 1), make_step(2, 1, 1, 2)])
+    after = before
+    for step_metrics in (make_step(1, 1, 1, 1), make_step(2, 1, 1, 2)):
+        after = metrics.add_sums(after, step_metrics)
     assert np.float32(2**24) + np.float32(1) == 2**24
     assert after['top1'] == (2.0**24 + 2, 2.0**24 + 3)
     assert after['loss'] == (2.0**24 + 3, 2.0**24 + 3)
@@ -95,7 +97,7 @@ def test_sums_stay_exact_where_float32_would_not():
 
 
 def test_sums_come_back_from_json_as_lists():
-    assert metrics.add_sums({'loss': [1.0, 2]}, [make_step(1, 0, 0, 2)])['loss'] == (2.0, 4.0)
+    assert metrics.add_sums({'loss': [1.0, 2]}, make_step(1, 0, 0, 2))['loss'] == (2.0, 4.0)
 
 
 def test_means_are_totals_by_counts():

@@ -105,7 +105,7 @@ def test_evaluation_resizes_and_then_crops_as_pillow_does(photo, method, size, s
 
 
 @pytest.mark.parametrize('size', [8, 32])
-@pytest.mark.parametrize('kind', ['pixels', 'PNG', 'BMP'])
+@pytest.mark.parametrize('kind', ['pixels', 'PNG'])
 def test_an_image_of_the_right_size_stays_as_it_is(size, kind):
     image = noise(size, size)
     given = tf.constant(image if kind == 'pixels' else encode(image, kind))
@@ -245,35 +245,43 @@ def test_the_reader_repeats_a_grey_array(read):
     assert np.array_equal(read(grey), read(np.stack([grey] * 3, axis=-1)))
 
 
-@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'GIF', 'BMP'])
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
 def test_the_reader_takes_the_usual_formats(read, kind):
     flat = np.full((40, 50, 3), (200, 100, 30), np.uint8)
     assert abs(read(encode(flat, kind)).astype(int) - flat[0, 0]).max() <= 3
 
 
+def claiming(width, height):
+    """Returns a PNG whose header says that it has this size."""
+    encoded = encode(noise(4, 5), 'PNG')
+    return encoded[:16] + width.to_bytes(4, 'big') + height.to_bytes(4, 'big') + encoded[24:]
+
+
 @pytest.mark.parametrize(
-    'content',
+    ('content', 'reason'),
     [
-        b'',
-        b'no image at all',
-        PHOTOS[0].read_bytes()[:60_000],
-        PHOTOS[0].read_bytes()[:300],
-        b'\xff\xd8\xff',
-        encode(noise(40, 50), 'PNG')[:500],
-        encode(noise(40, 50), 'BMP')[:100],
-        encode(noise(40, 50), 'GIF')[:200],
+        (b'', 'it is empty'),
+        (b'no image at all', 'it is not a JPEG or PNG image'),
+        (PHOTOS[0].read_bytes()[:60_000], 'it is truncated or damaged'),
+        (PHOTOS[0].read_bytes()[:300], 'its header is not whole'),
+        (b'\xff\xd8\xff', 'its header is not whole'),
+        (encode(noise(40, 50), 'PNG')[:500], 'it is truncated or damaged'),
+        (encode(noise(40, 50), 'PNG')[:8], 'its header is not whole'),
+        (claiming(30_000, 20_000), 'it is 30000 x 20000 px, more than 90,000,000 pixels'),
+        (encode(noise(40, 50), 'BMP'), 'it is not a JPEG or PNG image'),
+        (encode(noise(40, 50), 'GIF'), 'it is not a JPEG or PNG image'),
     ],
-    ids=['empty', 'text', 'half_jpeg', 'jpeg_header', 'jpeg_magic', 'png', 'bmp', 'gif'],
+    ids=lambda value: value if isinstance(value, str) else '',
 )
-def test_an_image_that_cannot_be_decoded_is_refused_by_name(read, tmp_path, content):
+def test_an_image_that_cannot_be_decoded_is_refused_by_name(read, tmp_path, content, reason):
     path = tmp_path / 'broken.jpg'
     path.write_bytes(content)
     with pytest.raises(InputError) as refusal:
         read(path)
-    assert str(path) in str(refusal.value)
-    assert ('empty' if not content else 'not a whole') in str(refusal.value)
-    with pytest.raises(InputError, match='^image: cannot be decoded'):
+    assert str(refusal.value) == f'{path}: cannot be decoded: {reason}'
+    with pytest.raises(InputError) as refusal:
         read(content)
+    assert str(refusal.value) == f'image: cannot be decoded: {reason}'
 
 
 def test_a_file_that_cannot_be_opened_is_refused_by_name(read, tmp_path):

@@ -16,6 +16,7 @@ from resnet_jax import base_config
 from resnet_jax.data import sources
 from resnet_jax.inference.predictor import Predictor
 from resnet_jax.models import resnet
+from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.training import loop
 from resnet_jax.training.restoring import TrainedModel
@@ -37,7 +38,7 @@ def make_config():
 def folder(tmp_path_factory):
     """A run of three epochs with averaged weights: steps 5, 10 and 15."""
     folder = tmp_path_factory.mktemp('run') / 'digits'
-    loop.train(make_config(), folder, Terminal(io.StringIO()))
+    loop.train(make_config(), folder, Terminal(io.StringIO()), StopRequest())
     return folder
 
 
