@@ -11,7 +11,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_accumulator import (
+    TENSORS,
+    EventAccumulator,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -89,3 +92,14 @@ def read_tensorboard_steps(workdir, tag):
     folder = str(workdir / 'tensorboard')
     accumulator = EventAccumulator(folder, size_guidance={TENSORS: 0}).Reload()
     return [event.step for event in accumulator.Tensors(tag)]
+
+
+def assert_close_state(one, other, step):
+    """Compares to the rounding of some steps, relative to each array's largest value."""
+    for (path, array), reference in zip(
+        jax.tree_util.tree_leaves_with_path(read_state(one, step)),
+        jax.tree.leaves(read_state(other, step)),
+        strict=True,
+    ):
+        scale = np.abs(reference).max()
+        np.testing.assert_allclose(array, reference, rtol=0, atol=1e-4 * scale, err_msg=str(path))

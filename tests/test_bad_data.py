@@ -53,7 +53,7 @@ def encode(kind):
 
 
 BAD_IMAGES = {
-    'truncated': (encode('JPEG')[:500], 'truncated or damaged'),
+    'truncated': (encode('JPEG')[:900], 'truncated or damaged'),
     'header': (encode('JPEG')[:15], 'its header is not whole'),
     'truncated_png': (encode('PNG')[:200], 'truncated or damaged'),
     'empty': (b'', 'it is empty'),
@@ -215,36 +215,44 @@ def test_a_file_that_went_away_is_an_error_with_its_path(on_error, data):
         list(batches)
 
 
-def test_means_of_a_training_that_skips_are_over_what_was_decoded(data, tmp_path):
+@pytest.fixture(scope='module')
+def skipping_run(photographs, tmp_path_factory):
+    """A run of six steps whose training data has three bad images."""
+    root = tmp_path_factory.mktemp('skipping')
+    data = shutil.copytree(photographs, root / 'data')
     for position in (3, 14, 20):
         spoil(data, b'', 'train', position)
-    folder = tmp_path / 'run'
-    train(folder, data, data__on_error='skip', evaluate_every_epochs=2)
-    sums = checkpoints.read_metadata(folder / 'checkpoints', 3).train_sums
+    train(root / 'run', data, data__on_error='skip', evaluate_every_epochs=2)
+    return root / 'run'
+
+
+def test_means_of_a_training_that_skips_are_over_what_was_decoded(skipping_run):
+    sums = checkpoints.read_metadata(skipping_run / 'checkpoints', 3).train_sums
     assert {name: count for name, (_, count) in sums.items()} == {
         'loss': 21.0, 'top1': 21.0, 'top5': 21.0
     }  # fmt: skip
-    hits = float(next(iter(Run(folder).workdir.read_metrics()))['train_top1']) * 42
+    [row] = Run(skipping_run).workdir.read_metrics()
+    hits = float(row['train_top1']) * 42
     assert hits == pytest.approx(round(hits), abs=1e-9)
 
 
 def test_evaluation_counts_a_bad_image_as_wrong_and_leaves_it_out_of_the_rest(
-    photographs, data, tmp_path, caplog
+    skipping_run, data, caplog
 ):
-    train(tmp_path / 'run', photographs, data__on_error='skip', num_epochs=1)
-    whole = Run(tmp_path / 'run').evaluate()
+    whole = Run(skipping_run).evaluate()
     assert (whole.num_examples, whole.num_errors, whole.top5) == (NUM_EXAMPLES, 0, 1.0)
     path = data / 'validation' / 'a' / '07.jpg'
 
     def evaluate():
-        run = Run(tmp_path / 'run')
+        run = Run(skipping_run)
         run.config.data.dir = str(data)
         return run.evaluate(batch_size=10)
 
     path.write_bytes(b'')
     with caplog.at_level(logging.WARNING, logger='absl'):
         found = evaluate()
-    assert [text.partition(':')[0] for text in caplog.messages] == [str(path)]
+    listed = [text for text in caplog.messages if 'cannot be decoded' in text]
+    assert [text.partition(':')[0] for text in listed] == [str(path)]
     path.unlink()
     without = evaluate()
     assert (found.num_examples, found.num_errors) == (NUM_EXAMPLES, 1)

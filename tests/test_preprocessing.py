@@ -266,6 +266,7 @@ def claiming(width, height):
         (PHOTOS[0].read_bytes()[:300], 'its header is not whole'),
         (b'\xff\xd8\xff', 'its header is not whole'),
         (encode(noise(40, 50), 'PNG')[:500], 'it is truncated or damaged'),
+        (encode(noise(40, 50), 'PNG')[:20], 'its header is not whole'),
         (encode(noise(40, 50), 'PNG')[:8], 'its header is not whole'),
         (claiming(30_000, 20_000), 'it is 30000 x 20000 px, more than 90,000,000 pixels'),
         (encode(noise(40, 50), 'BMP'), 'it is not a JPEG or PNG image'),

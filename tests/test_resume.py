@@ -1,5 +1,6 @@
 """A run that is killed and continued is the run that was never killed, bit for bit."""
 
+import json
 import random
 import shutil
 import signal
@@ -11,6 +12,7 @@ import tensorflow as tf
 from running import (
     DIGITS,
     SMALL,
+    assert_close_state,
     assert_same_state,
     finish,
     read_rows,
@@ -164,3 +166,32 @@ def test_finding_the_position_reads_no_group_before_its_own(tmp_path):
         (tmp_path / f'{number}.tfrecord').unlink()
     rest = [int(e['id']) for e in elements(seed, tf.constant(20, tf.int64))]
     assert rest == whole[20:]
+
+
+@pytest.mark.slow
+def test_a_run_continues_on_other_numbers_of_devices(tmp_path):
+    flags = (
+        *SMALL,
+        '--config.batch_size=64',
+        '--config.model.sync_batch_norm=true',
+        '--config.optimizer.learning_rate=0.005',
+        '--config.checkpoint_every_steps=4',
+    )
+    whole, moved = tmp_path / 'whole', tmp_path / 'moved'
+    run(DIGITS, whole, *flags, '--config.num_epochs=1')
+    shutil.copytree(whole, moved)
+    for step in (8, 12, 16, 20, 22):
+        shutil.rmtree(moved / 'checkpoints' / str(step))
+    for devices in (1, 2, 8):
+        output = run(
+            DIGITS, moved, *flags, '--config.num_epochs=1', f'--config.num_devices={devices}'
+        )
+        assert 'continuing from step 4' in output
+        environment = json.loads((moved / 'environment.json').read_text())
+        assert len(environment['devices']) == devices
+        [row], [expected] = read_rows(moved), read_rows(whole)
+        for key, value in row.items():
+            assert float(value) == pytest.approx(float(expected[key]), rel=1e-4), key
+        assert_close_state(moved, whole, 22)
+        for step in (8, 12, 16, 20, 22):
+            shutil.rmtree(moved / 'checkpoints' / str(step))

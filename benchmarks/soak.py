@@ -1,0 +1,148 @@
+"""Disturbs a small run at random and counts what it does not survive.
+
+    python benchmarks/soak.py --minutes=20 [--seed=0]
+
+A reference run is left alone. Then the same command runs again and again in new folders, and is
+killed, signalled, and has bytes of its newest checkpoint cut off, flipped or deleted, until it is
+complete. Its checkpoints' checksums and its rows must be the reference's. Exits with 1 if not.
+"""
+
+import argparse
+import collections
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+COMMAND = (
+    *(sys.executable, '-m', 'resnet_jax.main', '--config=configs/resnet18.py:digits'),
+    *('--config.model.depth=8', '--config.model.width=4', '--config.num_epochs=10'),
+    *('--config.batch_size=64', '--config.checkpoint_every_steps=7', '--config.ema_decay=0.99'),
+    *('--config.schedule.warmup_epochs=1', '--config.log_every_steps=4'),
+)
+
+SIGNALS = {
+    'SIGKILL': (signal.SIGKILL, -signal.SIGKILL),
+    'SIGTERM': (signal.SIGTERM, 143),
+    'SIGINT': (signal.SIGINT, 130),
+}
+
+
+def start(folder, *flags):
+    return subprocess.Popen(
+        [*COMMAND, f'--workdir={folder}', *flags],
+        cwd=ROOT,
+        stdout=(folder.parent / f'{folder.name}.log').open('a'),
+        stderr=subprocess.STDOUT,
+    )
+
+
+def read_rows(folder):
+    rows = list(csv.DictReader((folder / 'metrics.csv').open()))
+    return [{key: row[key] for key in row if key != 'images_per_second'} for row in rows]
+
+
+def read_checksums(folder):
+    """Returns the checksum over arrays and metadata by step."""
+    paths = folder.glob('checkpoints/*/metadata/metadata')
+    return {
+        int(path.parts[-3]): json.loads(path.read_text())['checksum']
+        for path in paths
+        if path.parts[-3].isdecimal()
+    }
+
+
+def damage_newest(folder, rng):
+    """Spoils a random file of the newest checkpoint, if an older one remains."""
+    steps = sorted(
+        int(p.name) for p in (folder / 'checkpoints').glob('[0-9]*') if p.name.isdecimal()
+    )
+    if len(steps) < 2:
+        return None
+    newest = folder / 'checkpoints' / str(steps[-1])
+    files = sorted(path for path in newest.rglob('*') if path.is_file() and path.stat().st_size)
+    path = rng.choice(files)
+    kind = rng.choice(['truncated', 'flipped', 'deleted'])
+    content = bytearray(path.read_bytes())
+    if kind == 'deleted':
+        path.unlink()
+    elif kind == 'truncated':
+        path.write_bytes(content[: rng.randrange(len(content))])
+    else:
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+    return kind
+
+
+def disturb(folder, rng, faults, deadline):
+    """Runs the command until it is complete, with faults; returns whether it got there."""
+    while time.monotonic() < deadline:
+        process = start(folder)
+        name = rng.choice([*SIGNALS, None]) if rng.random() < 0.9 else None
+        try:
+            status = process.wait(rng.uniform(0, 16) if name else 300)
+        except subprocess.TimeoutExpired:
+            if name is None:
+                process.kill()
+                raise
+            process.send_signal(SIGNALS[name][0])
+            status = process.wait(120)
+            faults[name] += 1
+            # A process that has not installed its handlers yet, or was just complete.
+            allowed = {SIGNALS[name][1], -SIGNALS[name][0], 0}
+            if status not in allowed:
+                raise RuntimeError(f'{folder}: status {status} after {name}') from None
+        if status == 0:
+            return True
+        if rng.random() < 0.3:
+            kind = damage_newest(folder, rng)
+            faults[kind] += kind is not None
+    return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--minutes', type=float, required=True)
+    parser.add_argument('--seed', type=int, default=0)
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    faults, runs, differences = collections.Counter(), 0, []
+    with tempfile.TemporaryDirectory() as temporary:
+        reference = Path(temporary) / 'reference'
+        if start(reference, '--config.keep_checkpoints=0').wait() != 0:
+            sys.exit(f'the reference run failed: {(Path(temporary) / "reference.log").read_text()}')
+        rows, checksums = read_rows(reference), read_checksums(reference)
+        deadline = time.monotonic() + 60 * arguments.minutes
+        while time.monotonic() < deadline:
+            folder = Path(temporary) / f'run{runs}'
+            try:
+                complete = disturb(folder, rng, faults, deadline)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                differences.append(str(error))
+                print((Path(temporary) / f'{folder.name}.log').read_text()[-4000:])
+                break
+            if not complete:
+                break
+            runs += 1
+            found = read_checksums(folder)
+            wrong = [step for step in found if step in checksums and found[step] != checksums[step]]
+            if wrong or read_rows(folder) != rows or max(found) != max(checksums):
+                differences.append(f'{folder}: steps {wrong}, rows {read_rows(folder) != rows}')
+    print(f'minutes          {arguments.minutes:g}')
+    print(f'faults injected  {sum(faults.values())}: {dict(faults)}')
+    print(f'runs completed   {runs}, each compared with the undisturbed one')
+    print(f'differences      {len(differences)}', *differences, sep='\n  ')
+    sys.exit(bool(differences))
+
+
+if __name__ == '__main__':
+    main()
