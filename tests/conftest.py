@@ -9,9 +9,17 @@ os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'
 
 from pathlib import Path
 
+import jax
 import pytest
 
 from resnet_jax import base_config
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _compile_once(tmp_path_factory):
+    """Lets tests that train the same network share its compiled programs."""
+    jax.config.update('jax_compilation_cache_dir', str(tmp_path_factory.mktemp('compiled')))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 @pytest.fixture

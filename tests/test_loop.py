@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -428,3 +429,37 @@ def test_a_request_before_the_first_step_leaves_nothing_to_continue(tmp_path):
         train(tmp_path / 'run', request=request)
     assert stop.value.number == signal.SIGINT
     assert not (tmp_path / 'run' / 'config.json').exists()
+
+
+def test_what_is_logged_before_a_checkpoint_is_on_the_disk_before_it(tmp_path, monkeypatch):
+    on_disk = {}
+    save = CheckpointWriter.save
+
+    def look_and_save(self, state, metadata):
+        on_disk[metadata.step] = read_tensorboard_steps(tmp_path, 'train_loss')
+        save(self, state, metadata)
+
+    monkeypatch.setattr(CheckpointWriter, 'save', look_and_save)
+    train(tmp_path, num_epochs=1, checkpoint_every_steps=2)
+    assert on_disk == {2: [2], 4: [2, 4], 5: [2, 4, 5]}
+
+
+def test_tensorboard_forgets_the_steps_of_a_run_that_saved_nothing(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(RunFailed):
+        poison_the_weights_behind(3, patch)
+        train(tmp_path, num_epochs=1, log_every_steps=1)
+    train(tmp_path, num_epochs=1, log_every_steps=1)
+    assert read_tensorboard_steps(tmp_path, 'train_loss') == [1, 2, 3, 4, 5]
+
+
+def test_tensorboard_forgets_no_step_of_the_run_that_continues(one_epoch, tmp_path, monkeypatch):
+    forget = loop.tensorboard.forget_steps_behind
+
+    def forget_on_a_slow_machine(folder, step):
+        time.sleep(1.1)  # the names of the files hold whole seconds, and are read in order
+        forget(folder, step)
+
+    monkeypatch.setattr(loop.tensorboard, 'forget_steps_behind', forget_on_a_slow_machine)
+    folder = shutil.copytree(one_epoch, tmp_path / 'run')
+    train(folder)
+    assert read_tensorboard_steps(folder, 'validation_loss') == [5, 10]

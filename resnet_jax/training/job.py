@@ -132,7 +132,7 @@ def write_description(job: Job) -> None:
         config.model.depth,
         config.model.variant,
         f'{sum(math.prod(array.shape) for array in jax.tree.leaves(params)):,}',
-        config.data.name,
+        config.data.dir if config.data.source == 'folder' else config.data.name,
         job.train_source.num_examples,
         len(names),
         config.num_epochs,
