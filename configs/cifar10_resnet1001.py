@@ -5,14 +5,11 @@ from resnet_jax import base_config
 
 def get_config(data='cifar10'):
     config = base_config.get_config()
-    config.num_epochs = 164  # about 64,000 steps
-    config.batch_size = 128
     config.model.depth = 1001
     config.model.variant = 'timm'
     config.model.width = 16
     config.model.dtype = 'float32'
     config.optimizer.nesterov = False
     config.optimizer.decay_all_parameters = True
-    config.schedule.boundaries_epochs = (82, 123)  # 32,000 and 48,000 steps
     config.schedule.warmup_epochs = 1.0  # the paper: a smaller rate for the first 400 steps
     return base_config.use_data(config, data)

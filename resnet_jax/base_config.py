@@ -93,6 +93,9 @@ def get_config() -> ConfigDict:
 
 
 _CIFAR = {
+    'num_epochs': 164,  # about 64,000 steps, as in He et al. 2016
+    'batch_size': 128,
+    'schedule.boundaries_epochs': (82, 123),  # 32,000 and 48,000 steps
     'model.stem': 'cifar',
     'data.source': 'tfds',
     'data.train_split': 'train',
@@ -140,7 +143,7 @@ DATA_SETS: dict[str, dict[str, Any]] = {
 
 
 def use_data(config: ConfigDict, data: str) -> ConfigDict:
-    """Swaps in a data set: its source, sizes, augmentation and, for digits, a short recipe.
+    """Swaps in a data set: its source, sizes, augmentation and lengths.
 
     Args:
       config: changed in place.

@@ -91,6 +91,8 @@ def read_tensorboard_steps(workdir, tag):
     """Returns the steps of a scalar as TensorBoard shows them, all of them."""
     folder = str(workdir / 'tensorboard')
     accumulator = EventAccumulator(folder, size_guidance={TENSORS: 0}).Reload()
+    if tag not in accumulator.Tags()['tensors']:
+        return []
     return [event.step for event in accumulator.Tensors(tag)]
 
 

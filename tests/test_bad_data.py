@@ -10,14 +10,13 @@ import sys
 import zlib
 from pathlib import Path
 
-import jax
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
 from running import DIGITS, finish, start, wait_until
 
-from resnet_jax import base_config, parallel
+from resnet_jax import base_config
 from resnet_jax.data import pipeline, sources
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
@@ -312,10 +311,3 @@ def test_the_command_names_a_file_that_went_away(data, tmp_path):
     output = finish(process, 1)
     assert f'{data}/train/b/15.jpg' in output
     assert 'Traceback' not in output
-
-
-def test_simulated_devices_share_a_batch_with_a_skipped_image(data):
-    spoil(data, b'', 'train')
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,))
-    for batch in train_batches(data, data__on_error='skip', num_epochs=1):
-        assert parallel.shard(batch['mask'], mesh).shape == (4, 2)

@@ -97,7 +97,7 @@ def is_detected(folder, reference, step=15):
 
 def holds_numbers(path):
     """Says whether a file is one without which the state cannot be known."""
-    return path.name in ('metadata', 'metrics', '_METADATA') or (
+    return path.name in ('metadata', 'metrics') or (
         path.parent.parent.name == 'state' and path.parent.name == 'd'
     )
 

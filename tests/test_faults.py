@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -284,7 +285,7 @@ def test_hostile_files_are_never_run_and_are_at_most_bad_input(content, one_epoc
         except InputError:
             refused.add(name)
         (folder / file).write_bytes(before)
-    assert refused >= {'config', 'class_names', 'metadata', 'metrics', 'arrays', 'manifest'}
+    assert refused >= {'config', 'class_names', 'metadata', 'metrics', 'manifest'}
     assert not trap.exists()
 
 
@@ -317,6 +318,22 @@ def test_hostile_metadata_is_bad_input(change, which, one_epoch, tmp_path):
         Run(folder).predictor(which)
 
 
+def test_a_config_cannot_ask_for_a_data_set_that_is_code_from_elsewhere(
+    one_epoch, tmp_path, monkeypatch
+):
+    import tensorflow_datasets as tfds
+
+    folder = shutil.copytree(one_epoch, tmp_path / 'run')
+    config = json.loads((folder / 'config.json').read_text())
+    config['data'] |= {'source': 'tfds', 'name': 'kubric:movi_a'}  # TFDS would fetch and import it
+    (folder / 'config.json').write_text(json.dumps(config))
+    asked = []
+    monkeypatch.setattr(tfds, 'builder', lambda name, **_: asked.append(name))
+    with contextlib.suppress(AttributeError), pytest.raises(InputError, match='kubric:movi_a'):
+        Run(folder).evaluate()
+    assert asked == []
+
+
 @pytest.mark.parametrize('text', [None, '', 'step,epoch\n', 'step\nx\n', 'epoch\n1\n', '\x00\n'])
 def test_a_lost_or_broken_table_of_metrics_is_no_traceback(text, one_epoch, tmp_path):
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
@@ -330,8 +347,6 @@ def test_a_lost_or_broken_table_of_metrics_is_no_traceback(text, one_epoch, tmp_
 
 @pytest.mark.slow
 def test_the_commands_print_no_traceback_for_hostile_files(one_epoch, tmp_path):
-    import sys
-
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     (folder / FILES['manifest']).write_bytes(HOSTILE['pickle'](tmp_path / 'trap'))
     (folder / FILES['arrays']).write_bytes(HOSTILE['dicts'](tmp_path / 'trap'))

@@ -46,6 +46,41 @@ def test_replicated_arrays_keep_their_shape_and_lie_on_every_device(mesh):
     assert all(piece.data.shape == (3, 5) for piece in found.addressable_shards)
 
 
+def test_what_processes_share_is_described_anew_and_not_copied(mesh):
+    found = parallel.replicate({'kernel': np.arange(15.0).reshape(3, 5)}, mesh)['kernel']
+    shared = parallel.across_processes({'kernel': found}, mesh)['kernel']
+    assert shared.sharding.is_equivalent_to(parallel.replicated(mesh), 2)
+    np.testing.assert_array_equal(shared, found)
+    for one, other in zip(shared.addressable_shards, found.addressable_shards, strict=True):
+        assert one.data.unsafe_buffer_pointer() == other.data.unsafe_buffer_pointer()
+
+
+@pytest.mark.parametrize(
+    ('address', 'number', 'index'),
+    [
+        ('host:1234', 0, -1),
+        ('', 2, -1),
+        ('', 0, 0),
+        ('host:1234', 2, -1),
+        ('', 2, 1),
+        ('host:1234', 2, 2),
+    ],
+)
+def test_processes_that_do_not_fit_together_are_an_error(address, number, index):
+    with pytest.raises(InputError, match='expected all three') as error:
+        parallel.start_processes(address, number, index)
+    flags = f'--coordinator_address={address} --num_processes={number} --process_id={index}'
+    assert flags in str(error.value)
+
+
+def test_a_process_that_was_started_alone_stays_alone(monkeypatch):
+    monkeypatch.setattr(jax.distributed, 'initialize', None)  # calling it would fail
+    parallel.start_processes('', 0, -1)
+    assert parallel.is_first_process()
+    assert parallel.any_process(True) is True
+    assert parallel.any_process(False) is False
+
+
 def test_a_mapped_function_sees_its_share_and_returns_without_a_device_axis(mesh):
     def add(offset, batch):
         return offset + lax.psum(batch['label'].sum(), parallel.AXIS)
@@ -94,6 +129,17 @@ def test_a_machine_without_a_gpu_gets_four_devices_and_threads_for_them():
     assert devices == '4'
     assert int(threads) >= 16
     assert flags == '--xla_cpu_experimental_ynn_fusion_type=dot,reduce'
+
+
+def test_deterministic_kernels_are_asked_for_beside_the_other_settings():
+    code = f'parallel.start_devices(1, deterministic=True)\n{REPORT}'
+    _, _, *flags = in_a_new_process(code)
+    assert flags == [
+        '--xla_gpu_deterministic_ops=true',
+        '--xla_cpu_experimental_ynn_fusion_type=dot,reduce',
+    ]
+    _, _, *flags = in_a_new_process(code, XLA_FLAGS='--xla_cpu_enable_fast_math=false')
+    assert flags == ['--xla_cpu_enable_fast_math=false', '--xla_gpu_deterministic_ops=true']
 
 
 def test_as_many_devices_are_simulated_as_asked_for():
