@@ -278,4 +278,5 @@ def _pad_and_crop(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def _random_mirror(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     mirror = tf.random.stateless_uniform([], seed) < 0.5
-    return tf.where(mirror, image[:, ::-1], image)
+    # A slice with a negative step would take as long as decoding.
+    return tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
