@@ -18,7 +18,9 @@ from resnet_jax.training.checkpoints import Metadata
 from resnet_jax.training.state import TrainState, abstract_state, create_state
 from resnet_jax.types import InputError
 
-ONE_DEVICE = SingleDeviceSharding(jax.devices()[0])
+
+def one_device():
+    return SingleDeviceSharding(jax.devices()[0])
 
 
 def tiny_state(step):
@@ -123,7 +125,7 @@ def test_metadata_comes_back_as_it_was(tmp_path):
     )
     assert checkpoints.read_metadata(tmp_path, 20) == Metadata(20, 2.0, {}, None)
     for step in (10, 20):
-        _, metadata = checkpoints.restore(tmp_path, step, tiny_state(0), ONE_DEVICE)
+        _, metadata = checkpoints.restore(tmp_path, step, tiny_state(0), one_device())
         assert metadata == checkpoints.read_metadata(tmp_path, step)
 
 
@@ -141,14 +143,16 @@ def test_a_step_that_is_saved_again_has_its_scores(tmp_path):
         writer.replace(tiny_state(20), make_metadata(20, 0.9))
         writer.wait()
     assert found_in(tmp_path) == ([10, 20], 20, 20)
-    state, metadata = checkpoints.restore(tmp_path, 20, tiny_state(0), ONE_DEVICE)
+    state, metadata = checkpoints.restore(tmp_path, 20, tiny_state(0), one_device())
     assert metadata == make_metadata(20, 0.9)
     jax.tree.map(np.testing.assert_array_equal, state, tiny_state(20))
 
 
 @pytest.mark.parametrize('folder', ['.', 'nowhere'])
 def test_where_there_never_was_a_checkpoint_none_is_restored(tmp_path, folder):
-    found = checkpoints.restore_newest(tmp_path / folder, tiny_state(0), ONE_DEVICE, may_move=True)
+    found = checkpoints.restore_newest(
+        tmp_path / folder, tiny_state(0), one_device(), may_move=True
+    )
     assert found is None
 
 
@@ -208,7 +212,7 @@ def test_arrays_that_differ_are_listed(network, saved_on_four, field, value, mes
     config.model[field] = value
     expected = abstract_state(config, resnet.create_model(config, 10), network[2])
     with pytest.raises(InputError) as error:
-        checkpoints.restore(saved_on_four, 7, expected, ONE_DEVICE)
+        checkpoints.restore(saved_on_four, 7, expected, one_device())
     assert f'  {message}\n' in f'{error.value}\n'
     assert str(saved_on_four / '7') in str(error.value)
     assert 'stage3_block1/conv2' not in str(error.value) or field == 'width'

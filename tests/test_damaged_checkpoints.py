@@ -127,7 +127,7 @@ def test_a_flipped_bit_is_detected_or_changes_nothing(whole, tmp_path):
     outcomes = []
 
     @given(st.integers(0, len(files) - 1), st.floats(0, 1, exclude_max=True), st.integers(0, 7))
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=30)
     def flip(number, position, bit):
         content = files[number].read_bytes()
         damaged = bytearray(content)

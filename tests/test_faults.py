@@ -13,7 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from running import (
     DIGITS,
@@ -206,9 +205,7 @@ def test_a_loss_that_is_not_finite_ends_the_command_and_keeps_what_was_saved(tmp
     assert checkpoints.list_steps(tmp_path / 'checkpoints') == []
 
 
-@pytest.mark.parametrize(
-    ('owner', 'name'), [(Path, 'replace'), (os, 'replace'), (os, 'fsync'), (os, 'rename')]
-)
+@pytest.mark.parametrize(('owner', 'name'), [(Path, 'replace'), (os, 'replace'), (os, 'fsync')])
 def test_a_write_that_is_cut_off_leaves_the_old_file_and_no_other(
     owner, name, tmp_path, monkeypatch
 ):
@@ -220,13 +217,11 @@ def test_a_write_that_is_cut_off_leaves_the_old_file_and_no_other(
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(owner, name, fail)
-    with contextlib.suppress(RunFailed):
+    with pytest.raises(RunFailed, match='metrics.csv: cannot be written: No space left'):
         write_text(tmp_path / 'metrics.csv', 'new, and much longer')
     monkeypatch.undo()
-    assert (tmp_path / 'metrics.csv').read_text() in ('old', 'new, and much longer')
+    assert (tmp_path / 'metrics.csv').read_text() == 'old'
     assert [path.name for path in tmp_path.iterdir()] == ['metrics.csv']
-    if (owner, name) in ((Path, 'replace'), (os, 'fsync')):
-        assert (tmp_path / 'metrics.csv').read_text() == 'old'
 
 
 class Touch:
@@ -249,12 +244,10 @@ HOSTILE = {
     'class': lambda trap: json.dumps(
         {'__class__': 'os.mkdir', 'py/reduce': [{'py/function': 'os.mkdir'}, [str(trap)]]}
     ).encode(),
-    'yaml': lambda trap: f'!!python/object/apply:os.mkdir [{str(trap)!r}]\n'.encode(),
     'lists': lambda trap: nested('[', ']').encode(),
     'dicts': lambda trap: nested('{"a":', '').encode() + b'1' + b'}' * 100_000,
     'shallow_lists': lambda trap: b'{"seed":' + b'[' * 400 + b']' * 400 + b'}',
     'shallow_dicts': lambda trap: b'{"a":' * 400 + b'1' + b'}' * 400,
-    'list': lambda trap: b'[1, 2, 3]',
     'number': lambda trap: b'1' * 5000,
     'null': lambda trap: b'null',
     'nothing': lambda trap: b'',
@@ -275,13 +268,12 @@ FILES = {
 @pytest.mark.parametrize('content', HOSTILE)
 def test_hostile_files_are_never_run_and_are_at_most_bad_input(content, one_epoch, tmp_path):
     folder, trap = shutil.copytree(one_epoch, tmp_path / 'run'), tmp_path / 'trap'
-    image = np.zeros((8, 8, 3), np.uint8)
     refused = set()
     for name, file in FILES.items():
         before = (folder / file).read_bytes()
         (folder / file).write_bytes(HOSTILE[content](trap))
         try:
-            Run(folder).predictor('latest').predict([image])
+            Run(folder).predictor('latest')
         except InputError:
             refused.add(name)
         (folder / file).write_bytes(before)
@@ -306,7 +298,7 @@ def test_hostile_files_are_never_run_and_are_at_most_bad_input(content, one_epoc
         {'__class__': 'os.mkdir'},
     ],
 )
-@pytest.mark.parametrize('which', ['best', 'latest', 'epoch:1', 'epoch:2'])
+@pytest.mark.parametrize('which', ['best', 'latest', 'epoch:1'])
 def test_hostile_metadata_is_bad_input(change, which, one_epoch, tmp_path):
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     path = folder / FILES['metadata']
