@@ -113,7 +113,11 @@ class Workdir:
 
     def read_class_names(self) -> tuple[str, ...]:
         """Returns the names of the classes in index order."""
-        return tuple(_read(self.path / 'class_names.txt').splitlines())
+        path = self.path / 'class_names.txt'
+        names = tuple(_read(path).splitlines())
+        if not names:
+            raise InputError(f'{path}: expected a line for each class, found an empty file')
+        return names
 
     def write_class_names(self, class_names: Sequence[str]) -> None:
         write_text(self.path / 'class_names.txt', ''.join(f'{name}\n' for name in class_names))
@@ -122,10 +126,25 @@ class Workdir:
         write_text(self.path / 'environment.json', json.dumps(environment, indent=2) + '\n')
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """Returns the rows of `metrics.csv` as text, oldest first."""
+        """Returns the rows of `metrics.csv` as text, oldest first.
+
+        Raises:
+          InputError: when it is not such a table.
+        """
         if not self.metrics_csv.exists():
             return []
-        return list(csv.DictReader(io.StringIO(_read(self.metrics_csv))))
+        try:
+            reader = csv.DictReader(io.StringIO(_read(self.metrics_csv)), strict=True)
+            rows = list(reader)
+            whole = all(row['step'].isdecimal() and None not in row.values() for row in rows)
+            if tuple(reader.fieldnames or ()) != METRICS_COLUMNS or not whole:
+                raise ValueError('other columns or a row that is cut short')
+        except (csv.Error, KeyError, ValueError, AttributeError) as error:
+            raise InputError(
+                f'{self.metrics_csv}: expected a table of {", ".join(METRICS_COLUMNS)}; found '
+                f'{error}. Mend it, or take it away: then a new one begins'
+            ) from None
+        return rows
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replaces `metrics.csv` by these rows."""

@@ -76,13 +76,13 @@ def train_batches(
         elements = source.elements(seed, start).take(steps_per_epoch * batch_size - start)
         return elements.map(lambda element: {'element': element, 'seed': seed})
 
-    def load_image(item: Item) -> tf.Tensor:
+    def decode(item: Item, image: tf.Tensor) -> tf.Tensor:
         index = source.identify(item['element'])['id']
         seed = tf.random.experimental.stateless_fold_in(item['seed'], index)
-        return transform(source.load_image(item['element']), seed)
+        return transform(image, seed)
 
     items = tf.data.Dataset.range(start_epoch, config.num_epochs).flat_map(epoch_items)
-    return _iterate(items, source, config, load_image, batch_size, process)
+    return _iterate(items, source, config, decode, batch_size, process)
 
 
 def evaluation_batches(
@@ -94,24 +94,25 @@ def evaluation_batches(
     """
     transform = preprocessing.make_evaluation_transform(config)
 
-    def load_image(item: Item) -> tf.Tensor:
-        return transform(source.load_image(item['element']))
+    def decode(_: Item, image: tf.Tensor) -> tf.Tensor:
+        return transform(image)
 
     elements = source.elements(None, tf.constant(0, tf.int64))
     items = elements.map(lambda element: {'element': element})
-    batches = _iterate(items, source, config, load_image, batch_size, process)
+    batches = _iterate(items, source, config, decode, batch_size, process)
     rows = batch_size // process.count
     num_batches = -(-source.num_examples // batch_size)
     for _ in range(num_batches):
         yield pad_batch(next(batches, None) or _empty_batch(config), rows)
-    yield from batches
+    for batch in batches:
+        yield pad_batch(batch, rows)
 
 
 def _iterate(
     items: tf.data.Dataset,
     source: Source,
     config: ConfigDict,
-    load_image: Callable[[Item], tf.Tensor],
+    decode: Callable[[Item, tf.Tensor], tf.Tensor],
     batch_size: int,
     process: Process,
 ) -> Iterator[Batch]:
@@ -119,7 +120,7 @@ def _iterate(
     items = _only_rows(items, batch_size, process)
     rows = batch_size // process.count
     num_threads = config.data.num_threads or _num_cores()
-    dataset = _prepare(items, source, config, load_image, num_threads)
+    dataset = _prepare(items, source, config, decode, num_threads)
     dataset = dataset.batch(rows).prefetch(config.data.prefetch_batches)
     options = tf.data.Options()
     options.deterministic = True
@@ -137,7 +138,7 @@ def _iterate(
             yield batch
     except tf.errors.OpError as error:
         part = items.skip(num_batches * rows).take(rows)
-        raise _explain(part, source, load_image, error) from None
+        raise _explain(part, source, decode, error) from None
 
 
 def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.data.Dataset:
@@ -157,17 +158,24 @@ def _prepare(
     items: tf.data.Dataset,
     source: Source,
     config: ConfigDict,
-    load_image: Callable[[Item], tf.Tensor],
+    decode: Callable[[Item, tf.Tensor], tf.Tensor],
     num_threads: int,
 ) -> tf.data.Dataset:
-    """Turns items into examples, in order."""
+    """Turns items into examples, in order.
+
+    Only an image that cannot be decoded may be skipped: not to be able to read it is another thing.
+    """
     size = config.data.image_size
 
     def prepare(item: Item) -> dict[str, tf.Tensor]:
-        return source.identify(item['element']) | {'image': load_image(item), 'mask': True}
+        return prepare_loaded(item, source.load_image(item['element']))
+
+    def prepare_loaded(item: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return source.identify(item['element']) | {'image': decode(item, image), 'mask': True}
 
     def prepare_or_blank(item: Item) -> tf.data.Dataset:
-        prepared = tf.data.Dataset.from_tensors(item).map(prepare).ignore_errors()
+        loaded = source.load_image(item['element'])
+        prepared = tf.data.Dataset.from_tensors((item, loaded)).map(prepare_loaded).ignore_errors()
         blank = {'image': tf.zeros([size, size, 3], tf.uint8), 'mask': False}
         fallback = tf.data.Dataset.from_tensors(source.identify(item['element']) | blank)
         return prepared.concatenate(fallback).take(1)
@@ -185,18 +193,19 @@ def _prepare(
 def _explain(
     items: tf.data.Dataset,
     source: Source,
-    load_image: Callable[[Item], tf.Tensor],
+    decode: Callable[[Item, tf.Tensor], tf.Tensor],
     error: tf.errors.OpError,
 ) -> InputError | RunFailed:
     """Finds the example behind an error by preparing those of a batch one by one."""
     try:
         for item in items:
             element = item['element']
+            image = source.load_image(element)
             try:
-                load_image(item)
+                decode(item, image)
             except tf.errors.InvalidArgumentError:
                 name = source.name(int(source.identify(element)['id']))
-                reason = preprocessing.describe_fault(source.load_image(element).numpy())
+                reason = preprocessing.describe_fault(image.numpy())
                 return InputError(
                     f'{name}: cannot be decoded: {reason}. Mend or remove it, or go on without it '
                     'with --config.data.on_error=skip'

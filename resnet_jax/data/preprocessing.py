@@ -24,6 +24,7 @@ RESIZE_KERNELS = {'bilinear': ('triangle', 1), 'bicubic': ('keyscubic', 2)}
 """TensorFlow's names of the antialiased kernels, and their radius in px of the smaller image."""
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+PNG_HEADER_BYTES = 24  # to the end of width and height
 
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
@@ -142,6 +143,8 @@ def describe_fault(encoded: bytes) -> str:
         return 'it is not a JPEG or PNG image'
     try:
         if encoded.startswith(PNG_SIGNATURE):
+            if len(encoded) < PNG_HEADER_BYTES:
+                return 'its header is not whole'
             height, width = _png_shape(tf.constant(encoded)).numpy()
         else:
             height, width = tf.io.extract_jpeg_shape(encoded).numpy()[:2]
@@ -195,8 +198,9 @@ def _png_shape(image: tf.Tensor) -> tf.Tensor:
         signature, PNG_SIGNATURE, 'not a JPEG or PNG image', summarize=0
     )
     with tf.control_dependencies([check]):
+        header = tf.strings.join([image, bytes(PNG_HEADER_BYTES)])  # it may be cut short
         width_height = tf.io.decode_raw(
-            tf.strings.substr(image, 16, 8), tf.int32, little_endian=False
+            tf.strings.substr(header, 16, 8), tf.int32, little_endian=False
         )
     return width_height[::-1]
 

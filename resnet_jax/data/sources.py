@@ -196,6 +196,11 @@ def _prepared_builder(config: ConfigDict) -> Any:
     import tensorflow_datasets as tfds
 
     name, folder = config.data.name, config.data.dir
+    if ':' in name:  # TFDS would fetch the code of such a data set, and run it
+        raise InputError(
+            f'config.data.name = {name!r}: expected a data set without a namespace; prepare it '
+            'with TFDS, and name its folder with config.data.dir'
+        )
     where = folder or tfds.core.constants.DATA_DIR
     try:
         builder = tfds.builder(name, data_dir=folder or None)

@@ -52,16 +52,24 @@ def _is_finite(state: TrainState) -> jax.Array:
 
 
 def _fingerprint(state: TrainState) -> jax.Array:
-    """Returns a uint32 of the bits of all arrays.
+    """Returns a uint32 of the bits of all arrays: the sum of a hash of each word and its place.
 
-    Each word counts with an odd weight, so a difference in one of them always shows.
+    The hash is a bijection for each place, so a difference in one word always shows.
     """
     total = jnp.uint32(0)
-    for place, array in enumerate(jax.tree.leaves(state)):
+    for number, array in enumerate(jax.tree.leaves(state), 1):
         words = lax.bitcast_convert_type(array, jnp.uint32).ravel()
-        weights = 2 * lax.iota(jnp.uint32, words.size) + 1
-        total += jnp.uint32(2 * place + 1) * jnp.sum(weights * words, dtype=jnp.uint32)
+        start = jnp.uint32(number * 0x9E3779B9 % 2**32)
+        places = _mix(start + lax.iota(jnp.uint32, words.size))
+        total += jnp.sum(_mix(words ^ places), dtype=jnp.uint32)
     return total
+
+
+def _mix(words: jax.Array) -> jax.Array:
+    """Returns a bijection of uint32 that spreads every bit (Wellons 2018, "lowbias32")."""
+    words = (words ^ (words >> 16)) * jnp.uint32(0x7FEB352D)
+    words = (words ^ (words >> 15)) * jnp.uint32(0x846CA68B)
+    return words ^ (words >> 16)
 
 
 def _different_devices(fingerprints: np.ndarray, mesh: Mesh) -> list[str]:

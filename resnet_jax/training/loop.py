@@ -17,7 +17,7 @@ from resnet_jax.data import pipeline
 from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
-from resnet_jax.training import checkpoints, steps
+from resnet_jax.training import checkpoints, restoring, steps
 from resnet_jax.training.checkpoint_writer import CheckpointWriter
 from resnet_jax.training.checkpoints import Metadata, Scores
 from resnet_jax.training.health import make_health_check
@@ -66,18 +66,21 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
       Stopped: when it was asked to; the step that it was in is done and saved.
     """
     workdir = Workdir(folder)
-    if workdir.has_run():
+    had_run = workdir.has_run()
+    if had_run:
         require_same_run(config, workdir)
     mesh = parallel.start_devices(config.num_devices, deterministic=config.deterministic)
     validation.validate_shares(config.batch_size, mesh.devices.size)
-    if workdir.has_run() and _is_complete(config, workdir):
+    if had_run and _is_complete(config, workdir, mesh):
         _say_complete(workdir)
         return
+    job = prepare_job(config, workdir, mesh, request)
     workdir.create()
     with contextlib.ExitStack() as stack:
         if parallel.is_first_process():
             stack.enter_context(workdir.locked())
-        job = prepare_job(config, workdir, mesh, request)
+            if workdir.has_run() and not had_run:  # another process began one meanwhile
+                require_same_run(config, workdir)
         request.raise_if_made()
         state, metadata = initial_state(job)
         if parallel.is_first_process():
@@ -102,23 +105,27 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     _say_complete(workdir)
 
 
-def _is_complete(config: ConfigDict, workdir: Workdir) -> bool:
+def _is_complete(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> bool:
     steps_saved = checkpoints.list_steps(workdir.checkpoints)
     try:
         last = checkpoints.read_metadata(workdir.checkpoints, steps_saved[-1])
+        if last.epoch < config.num_epochs or last.scores is None:
+            return False
+        restoring.load_trained_model(workdir, last.step, parallel.replicated(mesh))
     except (IndexError, InputError):  # none, or a damaged one, which restoring will deal with
         return False
-    return last.epoch >= config.num_epochs and last.scores is not None
+    return True
 
 
 def _say_complete(workdir: Workdir) -> None:
-    last = workdir.read_metrics()[-1]
+    step = checkpoints.list_steps(workdir.checkpoints)[-1]
+    last = checkpoints.read_metadata(workdir.checkpoints, step)
     logging.info(
-        '%s: complete, %s epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
+        '%s: complete, %g epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
         workdir.path,
-        last['epoch'],
-        100 * float(last['validation_top1']),
-        100 * float(last['validation_top5']),
+        last.epoch,
+        100 * last.scores['top1'],
+        100 * last.scores['top5'],
     )
 
 
@@ -137,7 +144,7 @@ def _create_metric_writer(
         writer = metric_writers.AsyncMultiWriter([metric_writers.SummaryWriter(folder)])
     else:
         writer = metric_writers.create_default_writer(folder)
-    if parallel.is_first_process() and start_step:
+    if parallel.is_first_process() and job.workdir.tensorboard.is_dir():
         tensorboard.forget_steps_behind(folder, start_step)
     with metric_writers.ensure_flushes(writer):
         yield writer
@@ -187,6 +194,7 @@ def _run_steps(
                 scores = _evaluate(job, state, step, report)
                 stop = scores is None
             if save or stop:
+                report.flush()
                 writer.save(_to_save(job, state), _metadata(job, step, report, scores))
         if stop:
             writer.wait()

@@ -106,6 +106,10 @@ class Report:
             f'   {speed:,.0f} images/s   {format_duration(seconds_left)} left'
         )
 
+    def flush(self) -> None:
+        """Returns when all that was written to TensorBoard is on the disk."""
+        self._writer.flush()
+
     @property
     def sums(self) -> metrics.Sums:
         """The sums of the training metrics of all steps since the last row."""
@@ -136,7 +140,7 @@ class Report:
             **found,
             'images_per_second': round(self._throughput.images_per_second(), 1),
         }
-        self._rows.append(row)
+        self._rows = [old for old in self._rows if int(old['step']) < step] + [row]
         if self._writes_files:
             self._workdir.write_metrics(self._rows)
         self._writer.write_scalars(step, found)
