@@ -74,8 +74,7 @@ class SomeDigits:
 
     def load_image(self, index):
         is_unreadable = tf.reduce_any(tf.equal(index, tf.constant(self.unreadable, tf.int64)))
-        with tf.control_dependencies([tf.debugging.assert_equal(is_unreadable, False)]):
-            return tf.identity(digits().load_image(index))
+        return tf.where(is_unreadable, b'no image', tf.io.encode_png(digits().load_image(index)))
 
 
 @functools.cache
