@@ -138,14 +138,14 @@ def _create_metric_writer(
     Only the first process writes.
     """
     folder = str(job.workdir.tensorboard)
+    if parallel.is_first_process() and job.workdir.tensorboard.is_dir():
+        tensorboard.forget_steps_behind(folder, start_step)
     if not parallel.is_first_process():
         writer = metric_writers.MultiWriter([])
     elif screen.interactive:
         writer = metric_writers.AsyncMultiWriter([metric_writers.SummaryWriter(folder)])
     else:
         writer = metric_writers.create_default_writer(folder)
-    if parallel.is_first_process() and job.workdir.tensorboard.is_dir():
-        tensorboard.forget_steps_behind(folder, start_step)
     with metric_writers.ensure_flushes(writer):
         yield writer
 
