@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -87,7 +87,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
             write_description(job)
         keep = config.keep_checkpoints
         checkpoint_writer = stack.enter_context(CheckpointWriter(workdir.checkpoints, keep=keep))
-        metric_writer = stack.enter_context(_create_metric_writer(job, screen, metadata.step))
+        metric_writer = _create_metric_writer(job, screen, metadata.step)
         report = Report(
             workdir,
             metric_writer,
@@ -129,25 +129,21 @@ def _say_complete(workdir: Workdir) -> None:
     )
 
 
-@contextlib.contextmanager
 def _create_metric_writer(
     job: Job, screen: Terminal, start_step: int
-) -> Iterator[metric_writers.MetricWriter]:
-    """Gives CLU's writer to TensorBoard, and to the log where there is no progress line.
+) -> metric_writers.MetricWriter:
+    """Returns CLU's writer to TensorBoard, and to the log where there is no progress line.
 
-    Only the first process writes.
+    It is not asynchronous: what it has written is on the disk, and its errors come where they
+    belong. Only the first process writes.
     """
     folder = str(job.workdir.tensorboard)
-    if parallel.is_first_process() and job.workdir.tensorboard.is_dir():
-        tensorboard.forget_steps_behind(folder, start_step)
     if not parallel.is_first_process():
-        writer = metric_writers.MultiWriter([])
-    elif screen.interactive:
-        writer = metric_writers.AsyncMultiWriter([metric_writers.SummaryWriter(folder)])
-    else:
-        writer = metric_writers.create_default_writer(folder)
-    with metric_writers.ensure_flushes(writer):
-        yield writer
+        return metric_writers.MultiWriter([])
+    tensorboard.begin_session(folder, start_step)
+    if screen.interactive:
+        return metric_writers.SummaryWriter(folder)
+    return metric_writers.create_default_writer(folder, asynchronous=False)
 
 
 def _run_steps(
@@ -194,7 +190,6 @@ def _run_steps(
                 scores = _evaluate(job, state, step, report)
                 stop = scores is None
             if save or stop:
-                report.flush()
                 writer.save(_to_save(job, state), _metadata(job, step, report, scores))
         if stop:
             writer.wait()

@@ -10,6 +10,7 @@ from absl import logging
 from clu import metric_writers
 
 from resnet_jax.evaluation import metrics
+from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.terminal import Terminal, Throughput, format_duration
 from resnet_jax.types import RunFailed
 from resnet_jax.workdir import Workdir
@@ -99,16 +100,12 @@ class Report:
         }
         if not math.isnan(speed):
             scalars |= {'images_per_second': speed, 'minutes_left': seconds_left / 60}
-        self._writer.write_scalars(step, scalars)
+        tensorboard.write_scalars(self._writer, step, scalars)
         self._screen.show_progress(
             f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'
             f'   loss {means["loss"]:.4f}   top-5 {means["top5"]:.2%}'
             f'   {speed:,.0f} images/s   {format_duration(seconds_left)} left'
         )
-
-    def flush(self) -> None:
-        """Returns when all that was written to TensorBoard is on the disk."""
-        self._writer.flush()
 
     @property
     def sums(self) -> metrics.Sums:
@@ -143,8 +140,7 @@ class Report:
         self._rows = [old for old in self._rows if int(old['step']) < step] + [row]
         if self._writes_files:
             self._workdir.write_metrics(self._rows)
-        self._writer.write_scalars(step, found)
-        self._writer.flush()
+        tensorboard.write_scalars(self._writer, step, found)
         self._sums_since_row = {}
         self._throughput.reset()
         if self._screen.interactive:
