@@ -104,7 +104,8 @@ def disturb(folder, rng, faults, deadline):
             return True
         if rng.random() < 0.3:
             kind = damage_newest(folder, rng)
-            faults[kind] += kind is not None
+            if kind:
+                faults[kind] += 1
     return False
 
 
@@ -139,6 +140,7 @@ def main():
                 differences.append(f'{folder}: steps {wrong}, rows {read_rows(folder) != rows}')
     print(f'minutes          {arguments.minutes:g}')
     print(f'faults injected  {sum(faults.values())}: {dict(faults)}')
+    print(f'faults survived  {sum(faults.values()) - len(differences)}')
     print(f'runs completed   {runs}, each compared with the undisturbed one')
     print(f'differences      {len(differences)}', *differences, sep='\n  ')
     sys.exit(bool(differences))

@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     data.image_size = 224  # px, square
     data.resize_size = 256  # px, short side before the centre crop
     data.augmentation = 'random_resized_crop'  # also 'crop_mirror' 'pad_crop' 'shift' 'none'
-    data.train_interpolation = 'bilinear'  # 'bilinear', 'bicubic'; without antialiasing
+    data.train_interpolation = 'bilinear'  # or 'bicubic'; without antialiasing; of the first two
     data.validation_interpolation = 'bilinear'  # the same choice; with antialiasing
     data.mean = (123.675, 116.28, 103.53)  # RGB, in levels of 0-255, subtracted
     data.std = (58.395, 57.12, 57.375)  # RGB, in levels of 0-255, divided by; (1, 1, 1) = not

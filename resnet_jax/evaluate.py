@@ -29,13 +29,14 @@ def main(arguments: Sequence[str]) -> None:
         'run': _WORKDIR.value,
         'split': f'{result.split}, {result.num_examples:,} examples',
         'weights': f'step {result.step}' + (', averaged over steps' if result.averaged else ''),
+        **({'errors': f'{result.num_errors:,}'} if result.num_errors else {}),
         'loss': f'{result.loss:.4f}',
         'top-1': f'{result.top1:.2%}',
         'top-5': f'{result.top5:.2%}',
     }
     for name, value in table.items():
         print(f'{name:8} {value}')
-    fields = ('split', 'step', 'num_examples', 'loss', 'top1', 'top5')
+    fields = ('split', 'step', 'num_examples', 'num_errors', 'loss', 'top1', 'top5')
     print(json.dumps({field: getattr(result, field) for field in fields}))
 
 

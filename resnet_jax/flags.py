@@ -95,6 +95,8 @@ def flags_parser(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
     except (flags.Error, InputError) as error:
         sys.exit(_bad_input(_explain(str(error))))
+    except SyntaxError as error:
+        sys.exit(_bad_input(f'{error.filename}, line {error.lineno}: expected Python: {error.msg}'))
     except AttributeError as error:  # config files are loaded as modules
         if 'get_config' not in str(error):
             raise

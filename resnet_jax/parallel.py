@@ -35,7 +35,7 @@ def start_processes(coordinator_address: str, num_processes: int, process_id: in
 
     Args:
       coordinator_address: host:port of process 0; '' to find everything in the environment of
-        SLURM or Open MPI, or to run alone where there is none.
+        SLURM or Open MPI, which start one process a GPU, or to run alone where there is none.
       num_processes: of the run.
       process_id: of this one, from 0.
 
@@ -60,7 +60,11 @@ def start_processes(coordinator_address: str, num_processes: int, process_id: in
         }
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.config.update('jax_enable_preemption_service', False)  # it would take SIGTERM for itself
-    jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS)
+    jax.distributed.initialize(
+        **arguments,
+        heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+        shutdown_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+    )
 
 
 def _is_launched_with_others() -> bool:
@@ -119,6 +123,11 @@ def any_process(condition: bool) -> bool:
     if jax.process_count() == 1:
         return condition
     return bool(np.any(multihost_utils.process_allgather(np.array(condition))))
+
+
+def process() -> tuple[int, int]:
+    """Returns this process's index and the number of processes."""
+    return jax.process_index(), jax.process_count()
 
 
 def _prepare_cpu(num_devices: int) -> None:

@@ -63,7 +63,12 @@ class Run:
         mesh = parallel.all_devices()
         trained = restoring.load_trained_model(self.workdir, checkpoint, parallel.replicated(mesh))
         source = sources.load_source(self.config, splits[split])
-        validation.validate_classes(self.config, trained.class_names, source.class_names)
+        validation.validate_classes(
+            self.config,
+            trained.class_names,
+            source.class_names,
+            where=f'{self.workdir.path} and split {splits[split]!r}',
+        )
         evaluator = Evaluator(
             self.config,
             trained.model,

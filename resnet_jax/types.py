@@ -39,8 +39,8 @@ class Batch(TypedDict):
     Attributes:
       image: uint8 `[N, H, W, 3]`, RGB levels 0-255.
       label: int32 `[N]`.
-      mask: bool `[N]`, False where a row only fills up the batch.
-      id: int64 `[N]`, the example's position in its stored split; -1 where the mask is False.
+      mask: bool `[N]`, False where a row only fills up the batch or its image was skipped.
+      id: int64 `[N]`, the example's position in its stored split; -1 where a row only fills up.
     """
 
     image: np.ndarray

@@ -5,6 +5,7 @@ Every message names the field, the value found and what is allowed.
 
 import ast
 import difflib
+import itertools
 import json
 import math
 from typing import Any
@@ -71,6 +72,7 @@ FREE_FIELDS = (
     'checkpoint_every_steps',
     'keep_checkpoints',
     'data.dir',
+    'data.on_error',
     'data.num_threads',
     'data.prefetch_batches',
 )
@@ -222,23 +224,31 @@ def validate_shares(batch_size: int, num_devices: int) -> None:
 
 
 def validate_classes(
-    config: ConfigDict, train_names: tuple[str, ...], validation_names: tuple[str, ...]
+    config: ConfigDict, expected: tuple[str, ...], found: tuple[str, ...], *, where: str
 ) -> None:
-    """Checks that both splits have the same classes, and the network an output for each.
+    """Checks that data has the classes that are expected, and the network an output for each.
+
+    Args:
+      config: a whole config; `model.num_classes` is read.
+      expected: names in index order.
+      found: names in index order, of the same data or other.
+      where: both were found, for the message.
 
     Raises:
-      InputError: when they have not.
+      InputError: when they differ.
     """
-    different = sorted(set(train_names) ^ set(validation_names))
-    if train_names != validation_names:
+    if expected != found:
+        pairs = itertools.zip_longest(expected, found, fillvalue='nothing')
+        index, (here, there) = next((i, pair) for i, pair in enumerate(pairs) if len(set(pair)) > 1)
         raise InputError(
-            f'splits {config.data.train_split!r} and {config.data.validation_split!r}: expected '
-            f'the same classes in both; only one of them has {", ".join(different[:10])}'
+            f'{where}: expected the same classes in the same order, found {here!r} and {there!r} '
+            f'as number {index} ({len(expected)} and {len(found)} classes in all); mend the data, '
+            'or choose another'
         )
-    if 0 < config.model.num_classes < len(train_names):
+    if 0 < config.model.num_classes < len(expected):
         raise InputError(
             f'config.model.num_classes = {config.model.num_classes}: expected at least the '
-            f'{len(train_names)} classes of the data, or 0 for as many'
+            f'{len(expected)} classes of the data, or 0 for as many'
         )
 
 

@@ -91,6 +91,11 @@ class Workdir:
                     f'--workdir={self.path}: expected a folder in which nobody trains, and another '
                     'process does: wait for it, stop it, or choose another folder'
                 ) from None
+            except OSError as error:
+                raise InputError(
+                    f'--workdir={self.path}: expected a disk that can lock files, found: '
+                    f'{error.strerror}'
+                ) from None
             yield
 
     def read_config(self) -> ConfigDict:
@@ -109,6 +114,7 @@ class Workdir:
         return validation.from_json(_read(self.config_json), where=str(self.config_json))
 
     def write_config(self, config: ConfigDict) -> None:
+        """Replaces `config.json`."""
         write_text(self.config_json, validation.to_json(config))
 
     def read_class_names(self) -> tuple[str, ...]:
@@ -120,10 +126,29 @@ class Workdir:
         return names
 
     def write_class_names(self, class_names: Sequence[str]) -> None:
+        """Replaces `class_names.txt`: a line a class, in index order."""
         write_text(self.path / 'class_names.txt', ''.join(f'{name}\n' for name in class_names))
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Replaces `environment.json`."""
         write_text(self.path / 'environment.json', json.dumps(environment, indent=2) + '\n')
+
+    def read_environment(self) -> dict[str, Any]:
+        """Returns what `write_environment` wrote; empty where that is lost.
+
+        Raises:
+          InputError: when it is not such a file.
+        """
+        path = self.path / 'environment.json'
+        if not path.exists():
+            return {}
+        try:
+            environment = json.loads(_read(path))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f'{path}: expected JSON, found {error}') from None
+        if not isinstance(environment, dict):
+            raise InputError(f'{path}: expected a JSON object, found {type(environment).__name__}')
+        return environment
 
     def read_metrics(self) -> list[dict[str, str]]:
         """Returns the rows of `metrics.csv` as text, oldest first.

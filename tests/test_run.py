@@ -223,7 +223,7 @@ def test_the_evaluate_command_ends_with_a_line_of_json(run, evaluation):
     assert evaluation.returncode == 0, evaluation.stderr
     *table, last = evaluation.stdout.splitlines()
     found = json.loads(last)
-    assert list(found) == ['split', 'step', 'num_examples', 'loss', 'top1', 'top5']
+    assert list(found) == ['split', 'step', 'num_examples', 'num_errors', 'loss', 'top1', 'top5']
     result = run.evaluate(checkpoint='epoch:2')
     assert found['loss'] == pytest.approx(result.loss, rel=1e-5)
     assert (found['split'], found['step'], found['num_examples']) == ('validation', 10, 360)

@@ -66,23 +66,26 @@ def train_batches(
     """
     batch_size = config.batch_size
     steps_per_epoch = compute_steps_per_epoch(source.num_examples, batch_size)
-    start_epoch, start_in_epoch = divmod(start_step, steps_per_epoch)
     transform = preprocessing.make_train_transform(config)
 
-    def epoch_items(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
-        start = tf.where(epoch == start_epoch, start_in_epoch * batch_size, 0)
-        start = tf.cast(start, tf.int64)
-        elements = source.elements(seed, start).take(steps_per_epoch * batch_size - start)
-        return elements.map(lambda element: {'element': element, 'seed': seed})
+    def items_from(batch: int) -> tf.data.Dataset:
+        start_epoch, start_in_epoch = divmod(start_step + batch, steps_per_epoch)
+
+        def epoch_items(epoch: tf.Tensor) -> tf.data.Dataset:
+            seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
+            start = tf.where(epoch == start_epoch, start_in_epoch * batch_size, 0)
+            start = tf.cast(start, tf.int64)
+            elements = source.elements(seed, start).take(steps_per_epoch * batch_size - start)
+            return elements.map(lambda element: {'element': element, 'seed': seed})
+
+        return tf.data.Dataset.range(start_epoch, config.num_epochs).flat_map(epoch_items)
 
     def decode(item: Item, image: tf.Tensor) -> tf.Tensor:
         index = source.identify(item['element'])['id']
         seed = tf.random.experimental.stateless_fold_in(item['seed'], index)
         return transform(image, seed)
 
-    items = tf.data.Dataset.range(start_epoch, config.num_epochs).flat_map(epoch_items)
-    return _iterate(items, source, config, decode, batch_size, process)
+    return _iterate(items_from, source, config, decode, batch_size, process)
 
 
 def evaluation_batches(
@@ -97,9 +100,11 @@ def evaluation_batches(
     def decode(_: Item, image: tf.Tensor) -> tf.Tensor:
         return transform(image)
 
-    elements = source.elements(None, tf.constant(0, tf.int64))
-    items = elements.map(lambda element: {'element': element})
-    batches = _iterate(items, source, config, decode, batch_size, process)
+    def items_from(batch: int) -> tf.data.Dataset:
+        elements = source.elements(None, tf.constant(batch * batch_size, tf.int64))
+        return elements.map(lambda element: {'element': element})
+
+    batches = _iterate(items_from, source, config, decode, batch_size, process)
     rows = batch_size // process.count
     num_batches = -(-source.num_examples // batch_size)
     for _ in range(num_batches):
@@ -109,15 +114,18 @@ def evaluation_batches(
 
 
 def _iterate(
-    items: tf.data.Dataset,
+    items_from: Callable[[int], tf.data.Dataset],
     source: Source,
     config: ConfigDict,
     decode: Callable[[Item, tf.Tensor], tf.Tensor],
     batch_size: int,
     process: Process,
 ) -> Iterator[Batch]:
-    """Yields this process's rows of the batches; the last ones may have fewer."""
-    items = _only_rows(items, batch_size, process)
+    """Yields this process's rows of the batches; the last ones may have fewer.
+
+    `items_from(n)` gives the items of all processes from the nth batch on.
+    """
+    items = _only_rows(items_from(0), batch_size, process)
     rows = batch_size // process.count
     num_threads = config.data.num_threads or _num_cores()
     dataset = _prepare(items, source, config, decode, num_threads)
@@ -137,7 +145,7 @@ def _iterate(
             num_batches += 1
             yield batch
     except tf.errors.OpError as error:
-        part = items.skip(num_batches * rows).take(rows)
+        part = _only_rows(items_from(num_batches), batch_size, process).take(rows)
         raise _explain(part, source, decode, error) from None
 
 
@@ -207,8 +215,8 @@ def _explain(
                 name = source.name(int(source.identify(element)['id']))
                 reason = preprocessing.describe_fault(image.numpy())
                 return InputError(
-                    f'{name}: cannot be decoded: {reason}. Mend or remove it, or go on without it '
-                    'with --config.data.on_error=skip'
+                    f'{name}: cannot be decoded: {reason}. Mend it, or go on without it with '
+                    '--config.data.on_error=skip'
                 )
     except tf.errors.OpError as reading_error:
         error = reading_error

@@ -48,6 +48,11 @@ class Evaluator:
         self._num_classes = model.num_classes
         self._p_step = parallel.p_map(steps.make_evaluation_step(model), mesh)
 
+    @property
+    def num_examples(self) -> int:
+        """The examples in the split."""
+        return self._source.num_examples
+
     def run(
         self,
         variables: dict[str, Any],
@@ -104,7 +109,7 @@ class Evaluator:
             self._source,
             self._config,
             batch_size=self._batch_size,
-            process=pipeline.Process(jax.process_index(), jax.process_count()),
+            process=pipeline.Process(*parallel.process()),
         )
         for outputs in pipeline.prefetch(batches, start):
             outputs = jax.device_get(outputs)

@@ -108,8 +108,7 @@ class EvaluationResult:
       top1: fraction of the examples whose label is the most probable class.
       top5: fraction whose label is among the five most probable (all, if there are fewer).
       confusion: int64 `[C, C]`, rows the true class, columns each of the (at most) five predicted
-        classes: `trace / num_examples == top5`
-        and a row sums to five times the class's examples.
+        classes: `trace / num_examples == top5`.
       averaged: whether the weights were the average over steps (`config.ema_decay`).
     """
 

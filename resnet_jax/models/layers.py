@@ -1,6 +1,7 @@
-"""The convolution and the pooling of the networks, each in the form that its platform runs fastest.
+"""The convolution and the pooling of the networks.
 
-Every form computes the same function of the same parameters.
+A convolution has two forms, which compute the same function of the same parameters; where it is
+small, a CPU takes the one that it runs faster.
 """
 
 import jax

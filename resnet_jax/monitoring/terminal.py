@@ -2,13 +2,16 @@
 
 import logging
 import math
+import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import TextIO
 
 from absl import logging as absl_logging
 
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _CLEAR = '\r\x1b[2K'
 
 
@@ -59,9 +62,9 @@ def set_up_logging() -> Terminal:
 
 
 def _is_worth_reading(record: logging.LogRecord) -> bool:
-    if 'orbax' in record.pathname:  # tells of every step it takes, as information or warning
-        return record.levelno >= logging.ERROR
-    ours = 'resnet_jax' in record.pathname or record.filename == 'logging_writer.py'
+    if f'{os.sep}orbax{os.sep}' in record.pathname.removeprefix(_PACKAGE):
+        return record.levelno >= logging.ERROR  # it warns of every step that it takes
+    ours = record.pathname.startswith(_PACKAGE) or record.filename == 'logging_writer.py'
     return ours or record.levelno >= logging.WARNING
 
 

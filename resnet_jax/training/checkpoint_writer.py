@@ -1,12 +1,20 @@
 """Writing checkpoints in the background, and choosing which to keep."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from resnet_jax.training.checkpoints import Metadata, compute_checksum, rank, state_handler
+from resnet_jax import parallel
+from resnet_jax.training.checkpoints import (
+    REPLACED,
+    Metadata,
+    compute_checksum,
+    rank,
+    state_handler,
+)
 from resnet_jax.training.state import TrainState
 from resnet_jax.types import RunFailed
 
@@ -77,10 +85,21 @@ class CheckpointWriter:
             raise RuntimeError(f'{self._folder}: Orbax declined to save step {step}')
 
     def replace(self, state: TrainState, metadata: Metadata) -> None:
-        """Writes a step again that was saved before it was evaluated."""
+        """Writes a step again that was saved before it was evaluated.
+
+        The old one is put aside until the new one is on the disk; `restore_newest` would put it
+        back.
+        """
         self.wait()
-        self._manager.delete(metadata.step)
+        aside = self._folder / f'{REPLACED}{metadata.step}'
+        if parallel.is_first_process():
+            (self._folder / str(metadata.step)).rename(aside)
+        parallel.any_process(False)  # waits for the rename
+        self._manager.reload()
         self.save(state, metadata)
+        self.wait()
+        if parallel.is_first_process():
+            shutil.rmtree(aside)
 
     def wait(self) -> None:
         """Returns when all that was saved is on the disk.

@@ -11,6 +11,7 @@ metadata; it is compared whenever a state is read.
 import dataclasses
 import json
 import math
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ from jax.sharding import Sharding
 
 from resnet_jax.training.state import TrainState
 from resnet_jax.types import InputError
+
+REPLACED = 'replaced-'
+"""Begins the name of a checkpoint that is being written again."""
 
 Scores = Mapping[str, float]
 """Validation results of a step, `top5` and `top1` among them."""
@@ -185,6 +189,8 @@ def restore_newest(
     Raises:
       InputError: when there are checkpoints and none is whole; then none is moved.
     """
+    if may_move:
+        _put_back_replaced(folder)
     damage: dict[int, InputError] = {}
     newest = None
     for step in reversed(list_steps(folder)):
@@ -208,6 +214,16 @@ def restore_newest(
         if may_move:
             _move_aside(folder, step)
     return newest
+
+
+def _put_back_replaced(folder: Path) -> None:
+    """Finishes what `CheckpointWriter.replace` could not."""
+    for path in folder.glob(f'{REPLACED}*'):
+        replacement = folder / path.name.removeprefix(REPLACED)
+        if replacement.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(replacement)
 
 
 def _move_aside(folder: Path, step: int) -> None:

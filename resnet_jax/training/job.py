@@ -48,7 +48,13 @@ def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopR
     data = config.data
     train_source = sources.load_source(config, data.train_split)
     validation_source = sources.load_source(config, data.validation_split)
-    validation.validate_classes(config, train_source.class_names, validation_source.class_names)
+    validation.validate_classes(
+        config,
+        train_source.class_names,
+        validation_source.class_names,
+        where=f'splits {data.train_split!r} and {data.validation_split!r}',
+    )
+    _require_same_data(config, workdir, train_source, validation_source)
     steps_per_epoch = pipeline.compute_steps_per_epoch(train_source.num_examples, config.batch_size)
     model = resnet.create_model(config, len(train_source.class_names), axis_name=parallel.AXIS)
     schedule = schedules.make_schedule(config, steps_per_epoch)
@@ -71,6 +77,34 @@ def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopR
         steps_per_epoch=steps_per_epoch,
         request=request,
     )
+
+
+def _require_same_data(
+    config: ConfigDict,
+    workdir: Workdir,
+    train_source: sources.Source,
+    validation_source: sources.Source,
+) -> None:
+    """Checks that the data of a run that is continued are those that it began with.
+
+    Raises:
+      InputError: when their classes or numbers differ.
+    """
+    before = workdir.read_environment().get('num_examples') if workdir.has_run() else None
+    if before is None:
+        return
+    validation.validate_classes(
+        config,
+        workdir.read_class_names(),
+        train_source.class_names,
+        where=f'{workdir.path} and split {config.data.train_split!r}',
+    )
+    now = [train_source.num_examples, validation_source.num_examples]
+    if before != now:
+        raise InputError(
+            f'{workdir.path}: expected the {before} training and validation examples that its run '
+            f'began with, found {now}; bring the data back, or choose another --workdir'
+        )
 
 
 def initial_state(job: Job) -> tuple[TrainState, Metadata]:
@@ -117,7 +151,10 @@ def write_description(job: Job) -> None:
     names = job.train_source.class_names
     job.workdir.write_config(config)
     job.workdir.write_class_names(names)
-    job.workdir.write_environment(environment.describe_environment(devices))
+    num_examples = [job.train_source.num_examples, job.evaluator.num_examples]
+    job.workdir.write_environment(
+        environment.describe_environment(devices) | {'num_examples': num_examples}
+    )
     unreached = schedules.unreached_boundaries(config)
     if unreached:
         logging.info(
@@ -144,7 +181,15 @@ def write_description(job: Job) -> None:
     )
 
 
-def require_same_run(config: ConfigDict, workdir: Workdir) -> None:
+def require_same_run(config: ConfigDict, workdir: Workdir) -> bool:
+    """Compares a config with that of the run in a folder.
+
+    Returns:
+      Whether it differs, in fields that are free to change; each is logged.
+
+    Raises:
+      InputError: when it differs in others; lists them.
+    """
     free, locked = validation.differences(workdir.read_config(), config)
     if locked:
         lines = [f'  {field}: {old!r} there, {new!r} now' for field, (old, new) in locked.items()]
@@ -155,3 +200,4 @@ def require_same_run(config: ConfigDict, workdir: Workdir) -> None:
         )
     for field, (old, new) in free.items():
         logging.info('config.%s is now %r, was %r', field, new, old)
+    return bool(free)

@@ -67,11 +67,14 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     """
     workdir = Workdir(folder)
     had_run = workdir.has_run()
-    if had_run:
-        require_same_run(config, workdir)
+    changed = had_run and require_same_run(config, workdir)
     mesh = parallel.start_devices(config.num_devices, deterministic=config.deterministic)
     validation.validate_shares(config.batch_size, mesh.devices.size)
+    if not parallel.is_first_process():
+        logging.set_verbosity(logging.WARNING)
     if had_run and _is_complete(config, workdir, mesh):
+        if changed:
+            workdir.write_config(config)
         _say_complete(workdir)
         return
     job = prepare_job(config, workdir, mesh, request)
@@ -170,7 +173,10 @@ def _run_steps(
         steps.make_train_step(config, job.model, job.optimizer), job.mesh, donate=True
     )
     batches = pipeline.train_batches(
-        job.train_source, config, start_step=start_step, process=_process()
+        job.train_source,
+        config,
+        start_step=start_step,
+        process=pipeline.Process(*parallel.process()),
     )
     healthy_step = start_step
     for step, batch in enumerate(pipeline.prefetch(batches, _put_on(job.mesh)), start_step + 1):
@@ -232,10 +238,6 @@ def _metadata(job: Job, step: int, report: Report, scores: Scores | None) -> Met
 
 def _to_save(job: Job, state: TrainState) -> TrainState:
     return parallel.across_processes(state, job.mesh)
-
-
-def _process() -> pipeline.Process:
-    return pipeline.Process(jax.process_index(), jax.process_count())
 
 
 def _put_on(mesh: Mesh) -> Callable[[dict], dict]:
