@@ -16,7 +16,7 @@ from resnet_jax.training import checkpoints, optimizers, schedules
 from resnet_jax.training.checkpoint_writer import CheckpointWriter
 from resnet_jax.training.checkpoints import Metadata
 from resnet_jax.training.state import TrainState, abstract_state, create_state
-from resnet_jax.types import InputError
+from resnet_jax.types import InputError, RunFailed
 
 
 def one_device():
@@ -146,6 +146,23 @@ def test_a_step_that_is_saved_again_has_its_scores(tmp_path):
     state, metadata = checkpoints.restore(tmp_path, 20, tiny_state(0), one_device())
     assert metadata == make_metadata(20, 0.9)
     jax.tree.map(np.testing.assert_array_equal, state, tiny_state(20))
+
+
+def test_a_checkpoint_whose_replacement_failed_is_put_back(tmp_path, monkeypatch):
+    def fail(self, state, metadata):
+        raise RunFailed('no space')
+
+    save_all(tmp_path, 0, [(0.5, 0.5), None])
+    with CheckpointWriter(tmp_path, keep=0) as writer:
+        monkeypatch.setattr(CheckpointWriter, 'save', fail)
+        with pytest.raises(RunFailed):
+            writer.replace(tiny_state(20), make_metadata(20, 0.9))
+    assert checkpoints.list_steps(tmp_path) == [10]
+    restored, metadata = checkpoints.restore_newest(
+        tmp_path, tiny_state(0), one_device(), may_move=True
+    )
+    assert (int(restored.step), metadata.step, metadata.scores) == (20, 20, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['10', '20']
 
 
 @pytest.mark.parametrize('folder', ['.', 'nowhere'])

@@ -226,3 +226,9 @@ def test_tuples_can_be_overridden(parse, text, value):
 def test_a_run_is_named_after_its_config_and_data(parse, arguments, name):
     parse(*arguments)
     assert flags.config_name() == name
+
+
+def test_a_config_file_that_is_not_python_is_refused_with_its_line(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text('def get_config():\n    return (\n')
+    assert_refused(run('main', f'--config={path}'), str(path), 'line 2')

@@ -455,3 +455,34 @@ def test_tensorboard_forgets_the_steps_of_a_run_that_saved_nothing(tmp_path, mon
         train(tmp_path, num_epochs=1, log_every_steps=1)
     train(tmp_path, num_epochs=1, log_every_steps=1)
     assert read_tensorboard_steps(tmp_path, 'train_loss') == [1, 2, 3, 4, 5]
+
+
+def test_a_run_is_not_continued_on_other_data(tmp_path):
+    import PIL.Image
+
+    def add(split, name, file):
+        (tmp_path / split / name).mkdir(parents=True, exist_ok=True)
+        PIL.Image.new('RGB', (8, 8)).save(tmp_path / split / name / f'{file}.png')
+
+    for split in ('train', 'validation'):
+        for name in ('ant', 'bee'):
+            for file in range(4):
+                add(split, name, file)
+    flags = {'data__source': 'folder', 'data__dir': str(tmp_path), 'batch_size': 4}
+    train(tmp_path / 'run', num_epochs=1, **flags)
+    before = list_files(tmp_path / 'run')
+
+    add('train', 'ant', 'another')
+    with pytest.raises(InputError, match=r'expected the \[8, 8\] .* found \[9, 8\]'):
+        train(tmp_path / 'run', num_epochs=2, **flags)
+    (tmp_path / 'train' / 'ant' / 'another.png').unlink()
+    for split in ('train', 'validation'):
+        (tmp_path / split / 'ant').rename(tmp_path / split / 'cat')
+    with pytest.raises(InputError, match="found 'ant' and 'bee' as number 0"):
+        train(tmp_path / 'run', num_epochs=2, **flags)
+    assert list_files(tmp_path / 'run').keys() >= before.keys()
+    assert (tmp_path / 'run' / 'class_names.txt').read_text() == 'ant\nbee\n'
+    for split in ('train', 'validation'):
+        (tmp_path / split / 'cat').rename(tmp_path / split / 'ant')
+    train(tmp_path / 'run', num_epochs=2, **flags)
+    assert [row['epoch'] for row in read_rows(tmp_path / 'run')] == ['1', '2']
