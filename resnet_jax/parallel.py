@@ -125,6 +125,12 @@ def any_process(condition: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(condition))))
 
 
+def wait_for_all_processes() -> None:
+    """Returns when every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices('resnet_jax')
+
+
 def process() -> tuple[int, int]:
     """Returns this process's index and the number of processes."""
     return jax.process_index(), jax.process_count()

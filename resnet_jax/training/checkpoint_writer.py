@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -13,7 +14,6 @@ from resnet_jax.training.checkpoints import (
     Metadata,
     compute_checksum,
     rank,
-    state_handler,
 )
 from resnet_jax.training.state import TrainState
 from resnet_jax.types import RunFailed
@@ -42,7 +42,7 @@ class CheckpointWriter:
                 preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             ),
             item_handlers={
-                'state': state_handler(),
+                'state': _state_handler(),
                 'metadata': ocp.JsonCheckpointHandler(),
             },
         )
@@ -94,7 +94,7 @@ class CheckpointWriter:
         aside = self._folder / f'{REPLACED}{metadata.step}'
         if parallel.is_first_process():
             (self._folder / str(metadata.step)).rename(aside)
-        parallel.any_process(False)  # waits for the rename
+        parallel.wait_for_all_processes()
         self._manager.reload()
         self.save(state, metadata)
         self.wait()
@@ -117,3 +117,17 @@ class CheckpointWriter:
             f'{self._folder}: cannot write a checkpoint: {error}. Older checkpoints are as they '
             'were; make room or mend the disk, and start the same command again'
         )
+
+
+def _state_handler() -> ocp.PyTreeCheckpointHandler:
+    """Returns Orbax's handler of trees, changed to write the first device's copy of each array.
+
+    By default Orbax writes a slice of each replica, and compiles a program for every shape to cut
+    it out: seconds before the first save of a small network, for nothing on one machine.
+    """
+    handlers = ocp.type_handlers
+    return ocp.PyTreeCheckpointHandler(
+        type_handler_registry=handlers.create_type_handler_registry(
+            (jax.Array, handlers.ArrayHandler(use_replica_parallel=False))
+        )
+    )

@@ -19,11 +19,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import tensorstore as ts
 from absl import logging
 from jax.sharding import Sharding
 
+from resnet_jax import parallel
 from resnet_jax.training.state import TrainState
 from resnet_jax.types import InputError
 
@@ -54,20 +54,6 @@ class Metadata:
 def rank(scores: Scores) -> tuple[float, float, int]:
     """Orders checkpoints: by validation top-5, then top-1, then the later step."""
     return scores['top5'], scores['top1'], scores['step']
-
-
-def state_handler() -> ocp.PyTreeCheckpointHandler:
-    """Returns Orbax's handler of trees, changed to write the first device's copy of each array.
-
-    By default Orbax writes a slice of each replica, and compiles a program for every shape to cut
-    it out: seconds before the first save of a small network, for nothing on one machine.
-    """
-    handlers = ocp.type_handlers
-    return ocp.PyTreeCheckpointHandler(
-        type_handler_registry=handlers.create_type_handler_registry(
-            (jax.Array, handlers.ArrayHandler(use_replica_parallel=False))
-        )
-    )
 
 
 def compute_checksum(state: TrainState, metadata: Metadata) -> str:
@@ -191,6 +177,7 @@ def restore_newest(
     """
     if may_move:
         _put_back_replaced(folder)
+    parallel.wait_for_all_processes()  # they must find the same
     damage: dict[int, InputError] = {}
     newest = None
     for step in reversed(list_steps(folder)):

@@ -73,7 +73,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     if not parallel.is_first_process():
         logging.set_verbosity(logging.WARNING)
     if had_run and _is_complete(config, workdir, mesh):
-        if changed:
+        if changed and parallel.is_first_process():
             workdir.write_config(config)
         _say_complete(workdir)
         return
