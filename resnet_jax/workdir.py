@@ -119,7 +119,7 @@ class Workdir:
             raise InputError(
                 f'--workdir={self.path}: expected the folder of a run, found no config.json{near}'
             )
-        return validation.from_json(_read(self.config_json), where=str(self.config_json))
+        return validation.from_json(read_text(self.config_json), where=str(self.config_json))
 
     def write_config(self, config: ConfigDict) -> None:
         """Replaces `config.json`."""
@@ -128,7 +128,7 @@ class Workdir:
     def read_class_names(self) -> tuple[str, ...]:
         """Returns the names of the classes in index order."""
         path = self.path / 'class_names.txt'
-        names = tuple(_read(path).splitlines())
+        names = tuple(read_text(path).splitlines())
         if not names:
             raise InputError(f'{path}: expected a line for each class, found an empty file')
         return names
@@ -151,7 +151,7 @@ class Workdir:
         if not path.exists():
             return {}
         try:
-            environment = json.loads(_read(path))
+            environment = json.loads(read_text(path))
         except (ValueError, RecursionError) as error:
             raise InputError(f'{path}: expected JSON, found {error}') from None
         if not isinstance(environment, dict):
@@ -167,7 +167,7 @@ class Workdir:
         if not self.metrics_csv.exists():
             return []
         try:
-            reader = csv.DictReader(io.StringIO(_read(self.metrics_csv)), strict=True)
+            reader = csv.DictReader(io.StringIO(read_text(self.metrics_csv)), strict=True)
             rows = list(reader)
             whole = all(row['step'].isdecimal() and None not in row.values() for row in rows)
             if tuple(reader.fieldnames or ()) != METRICS_COLUMNS or not whole:
@@ -234,7 +234,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from None
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Reads a text file of a run.
+
+    Raises:
+      InputError: when that is not possible.
+    """
     try:
         return path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:

@@ -140,9 +140,9 @@ def _label(axes: Axes, names: Sequence[str], order: np.ndarray, em: float) -> No
     known = len(names) == number
     in_order = [names[i] for i in order] if known else []
     coarse, dogs = find_groups(in_order)
-    corner = {'transform': axes.transAxes, 'color': MUTED, 'fontsize': 16 * em, 'ha': 'right'}
-    axes.text(-0.02, 1.022, 'predicted →', **corner)
-    axes.text(-0.02, 0.998, 'true ↓', **corner)
+    corner = {'transform': axes.transAxes, 'color': MUTED, 'fontsize': 14.5 * em, 'ha': 'right'}
+    axes.text(-0.007, 1.022, 'predicted →', **corner)
+    axes.text(-0.02, 1.001, 'true ↓', **corner)
     if coarse:
         for group in coarse:
             _bracket(axes, group, number, em)

@@ -3,11 +3,14 @@
 import dataclasses
 import io
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 DPI = 100
+
+matplotlib.rcParams['text.parse_math'] = False  # a dollar in the name of a class is a dollar
 
 
 @dataclasses.dataclass(frozen=True)
