@@ -1,7 +1,7 @@
 """Draws what a run has to show: `python -m resnet_jax.report --workdir=DIR [--open=false]`.
 
-Writes `DIR/report/`: pictures, the confused pairs, and `index.html` with everything in it. Nothing is
-evaluated again, and the run may be going on.
+Writes `DIR/report/`: pictures, the confused pairs, and `index.html` with everything in it. Nothing
+is evaluated again, and the run may be going on.
 """
 
 import sys

@@ -193,15 +193,26 @@ class Workdir:
 
     def list_confusion_steps(self) -> list[int]:
         """Returns the steps of the evaluations whose confusion counts are there, ascending."""
-        return sorted(
-            int(path.stem) for path in self.confusion.glob('*.npz') if path.stem.isdecimal()
-        )
+        names = [path.stem for path in self.confusion.glob('*.npz')]
+        return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
     def forget_confusion_after(self, step: int) -> None:
         """Removes the confusion counts of later steps, which will come again."""
         for later in self.list_confusion_steps():
             if later > step:
                 self.confusion_file(later).unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder in one that is there, unless it is there itself.
+
+    Raises:
+      RunFailed: when that is not possible.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunFailed(f'{path}: expected to make this folder, found: {error.strerror}') from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -212,14 +223,11 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: to a temporary name, to the disk, then in place.
 
-    Makes the folder if it is not there.
-
     Raises:
       RunFailed: when it cannot be written.
     """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        path.parent.mkdir(exist_ok=True)
         with temporary.open('wb') as file:
             file.write(data)
             file.flush()

@@ -18,8 +18,8 @@ _FILES = (
     (11529603, 'plants'),
     (13240514, ''),
 )
-"""Where the synset ids of some of WordNet 3.0's lexicographer files begin: its `data.noun` lists the
-synsets file by file (wordnet.princeton.edu/documentation/lexnames5wn), and the id is the place."""
+"""Where the synset ids of some of WordNet 3.0's lexicographer files begin: its `data.noun` lists
+synsets file by file (wordnet.princeton.edu/documentation/lexnames5wn), and an id is a place."""
 
 _DOGS = (2084071, 2114100)
 """From *dog, domestic dog* to before *wolf*, in the same file."""

@@ -84,13 +84,15 @@ class Section:
       heading: of the part; also in the list of contents.
       text: a paragraph.
       pictures: in their order.
-      tables: behind the pictures; two stand side by side where there is room.
+      tables: behind the pictures.
+      side_by_side: whether tables stand beside each other where there is room.
     """
 
     heading: str
     text: str = ''
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
+    side_by_side: bool = False
 
 
 def render_page(
@@ -99,7 +101,7 @@ def render_page(
     """Returns the page."""
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}"
+        f'style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}'
     )
     contents = ''.join(
         f'<li><a href="#part{i}">{escape(section.heading)}</a></li>\n'
@@ -155,7 +157,7 @@ def _render_tile(tile: Tile) -> str:
 def _render_section(key: str, section: Section) -> str:
     text = f'<p>{escape(section.text)}</p>\n' if section.text else ''
     tables = ''.join(_render_table(table) for table in section.tables)
-    if len(section.tables) == 2:
+    if section.side_by_side:
         tables = f'<div class="pair">\n{tables}</div>\n'
     return (
         f'<section id="{key}" aria-labelledby="{key}-heading">\n'

@@ -11,6 +11,9 @@ from resnet_jax.workdir import Workdir, read_text
 Table = dict[str, np.ndarray]
 """Columns: float64 `[rows]`, nan where nothing was measured."""
 
+_MAX = 1e15
+"""No time, number of bytes or anything else in a table is larger; nothing larger can be drawn."""
+
 
 def read_metrics(run: Workdir) -> Table:
     """Returns `metrics.csv`; without columns when there was no evaluation yet.
@@ -20,11 +23,12 @@ def read_metrics(run: Workdir) -> Table:
     """
     rows = run.read_metrics()
     header = list(rows[0]) if rows else []
-    return _to_columns(header, [[row[name] for name in header] for row in rows], run.metrics_csv)
+    table = _to_columns(header, [[row[name] for name in header] for row in rows], run.metrics_csv)
+    return _require(table, 'epoch', run.metrics_csv)
 
 
 def read_machine(run: Workdir) -> Table:
-    """Returns `machine.csv`; without columns when the run has none.
+    """Returns `machine.csv`; without columns when it has no rows or is not there.
 
     Which columns there are depends on the machine; `time_s` is always among them.
 
@@ -40,7 +44,7 @@ def read_machine(run: Workdir) -> Table:
         raise InputError(f'{path}: expected a table, found {error}') from None
     if 'time_s' not in header:
         raise InputError(f'{path}: expected a column time_s, found {", ".join(header)}')
-    return _to_columns(header, rows, path)
+    return _require(_to_columns(header, rows, path), 'time_s', path) if rows else {}
 
 
 def _to_columns(header: list[str], rows: list[list[str]], path: object) -> Table:
@@ -53,7 +57,15 @@ def _to_columns(header: list[str], rows: list[list[str]], path: object) -> Table
     columns = {}
     for i, name in enumerate(header):
         try:
-            columns[name] = np.array([float(row[i] or 'nan') for row in rows])
+            column = np.array([float(row[i] or 'nan') for row in rows])
+            columns[name] = np.where(np.abs(column) < _MAX, column, np.nan)
         except ValueError as error:
             raise InputError(f'{path}: expected numbers in column {name}: {error}') from None
     return columns
+
+
+def _require(table: Table, name: str, path: object) -> Table:
+    """Returns the table, if there is a number in each row of a column."""
+    if table and not np.all(table[name] >= 0):
+        raise InputError(f'{path}: expected a number from 0 in each row of {name}')
+    return table

@@ -29,7 +29,7 @@ def draw_confusion_history(
 
     Args:
       evaluations: at least one, oldest first, all of the same classes.
-      title: below epoch and top-5, which are printed on every frame.
+      title: below epoch and accuracies, which are printed on every frame.
       names: of the classes, in index order.
       order: int `[C]`, the classes from the left and from the top.
     """
@@ -59,7 +59,7 @@ def _draw(
                 matrix.aggregate(saved.counts, order, side),
                 highest,
                 size=size,
-                title=f'epoch {saved.epoch:g} · top-5 {saved.counts.accuracy(5):.2%}',
+                title=matrix.write_title(saved),
                 subtitle=title,
                 names=names,
                 order=order,

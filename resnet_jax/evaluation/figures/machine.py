@@ -45,15 +45,20 @@ PANELS = (
 )
 
 
+def choose_panels(table: Table) -> list[Panel]:
+    """Returns the charts for which a table has columns."""
+    return [panel for panel in PANELS if _match(panel.lines, table)]
+
+
 def draw_machine(table: Table, theme: style.Theme, *, title: str) -> bytes:
     """Returns a PNG, 1200 pixels wide, with a chart of each quantity that was measured.
 
     Args:
-      table: `machine.csv`.
+      table: `machine.csv`, for which there are panels.
       theme: colours.
       title: of the whole.
     """
-    panels = [panel for panel in PANELS if _match(panel.lines, table)]
+    panels = choose_panels(table)
     num_rows = -(-len(panels) // 2)
     height = 100 + PANEL_HEIGHT * num_rows
     figure = style.create_figure(WIDTH, height, theme.background)
@@ -69,15 +74,15 @@ def draw_machine(table: Table, theme: style.Theme, *, title: str) -> bytes:
     return style.to_png(figure)
 
 
-def _draw_panel(
-    axes: Axes, table: Table, panel: Panel, theme: style.Theme, seconds: float
-) -> None:
+def _draw_panel(axes: Axes, table: Table, panel: Panel, theme: style.Theme, seconds: float) -> None:
     style.dress(axes, theme, panel.title)
     x = table['time_s'] / seconds
     lines = _match(panel.lines, table)
     for i, (column, label) in enumerate(lines.items()):
         color = theme.series[i % len(theme.series)]
-        axes.plot(x, table[column] / panel.scale, color=color, linewidth=1.4, alpha=0.9, label=label)
+        axes.plot(
+            x, table[column] / panel.scale, color=color, linewidth=1.4, alpha=0.9, label=label
+        )
     top = panel.top
     if panel.limit and (limits := _match(panel.limit, table)):
         limit = max(np.nanmax(table[column], initial=0) for column in limits) / panel.scale

@@ -9,11 +9,12 @@ import xarray
 from datashader import transfer_functions
 from matplotlib import colormaps, colors, patheffects
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from resnet_jax.data.class_groups import Group, find_groups, split_name
-from resnet_jax.evaluation.confusion import ConfusionCounts
+from resnet_jax.evaluation.confusion import ConfusionCounts, SavedConfusion
 from resnet_jax.evaluation.figures import style
 
 BACKGROUND = '#07080d'
@@ -34,7 +35,15 @@ _MAX_POINTS = 64
 """Points that a cell's count is spread over at most, so that no count takes memory at will."""
 
 _MAX_NAMED = 30
-"""Classes that fit along an axis by name."""
+"""Classes that fit along an axis by name, and whose cells have room for a number."""
+
+_FEW_CLASSES = 50
+"""Below so many, five predictions would fill much of every row: only the first is drawn."""
+
+
+def choose_top_k(num_classes: int) -> int:
+    """Returns how many predictions of each example are drawn: five, or one of few classes."""
+    return 5 if num_classes >= _FEW_CLASSES else 1
 
 
 def aggregate(counts: ConfusionCounts, order: np.ndarray, size: int) -> xarray.DataArray:
@@ -45,23 +54,26 @@ def aggregate(counts: ConfusionCounts, order: np.ndarray, size: int) -> xarray.D
     pixels would show stripes otherwise): `[size, size]`.
 
     Args:
-      counts: of one evaluation.
+      counts: of one evaluation, of which `choose_top_k` predictions are taken.
       order: int `[C]`, the classes from the left and from the top.
       size: of the matrix in pixels.
     """
     num_classes = counts.num_classes
+    drawn = counts.rank < choose_top_k(num_classes)
+    true, predicted, rank = counts.true[drawn], counts.predicted[drawn], counts.rank[drawn]
+    count = counts.count[drawn]
     as_squares = num_classes * _MIN_CELL <= size
-    copies = np.minimum(counts.count, 1 if as_squares else _MAX_POINTS).astype(np.int64)
+    copies = np.minimum(count, 1 if as_squares else _MAX_POINTS).astype(np.int64)
     place = np.empty(num_classes, np.int64)
     place[order] = np.arange(num_classes)
-    cell = np.repeat(counts.true.astype(np.uint64) * num_classes + counts.predicted, copies)
+    cell = np.repeat(true.astype(np.uint64) * num_classes + predicted, copies)
     number = np.arange(len(cell)) - np.repeat(np.cumsum(copies) - copies, copies)
-    spot = (cell << np.uint64(9)) + number.astype(np.uint64) + np.repeat(counts.rank, copies) * 64
+    spot = (cell << np.uint64(9)) + number.astype(np.uint64) + np.repeat(rank, copies) * 64
     points = pandas.DataFrame(
         {
-            'predicted': np.repeat(place[counts.predicted], copies) + _scatter(2 * spot),
-            'true': np.repeat(place[counts.true], copies) + _scatter(2 * spot + 1),
-            'count': np.repeat(counts.count / copies, copies),
+            'predicted': np.repeat(place[predicted], copies) + _scatter(2 * spot),
+            'true': np.repeat(place[true], copies) + _scatter(2 * spot + 1),
+            'count': np.repeat(count / copies, copies),
         }
     )
     pixels = num_classes if as_squares else size
@@ -70,7 +82,7 @@ def aggregate(counts: ConfusionCounts, order: np.ndarray, size: int) -> xarray.D
 
 
 def _scatter(numbers: np.ndarray) -> np.ndarray:
-    """Returns for each uint64 a place in [0, 1) that looks random (Steele et al. 2014, SplitMix)."""
+    """Returns for each uint64 a random-looking place in [0, 1) (Steele et al. 2014, SplitMix)."""
     z = numbers * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -80,6 +92,14 @@ def _scatter(numbers: np.ndarray) -> np.ndarray:
 def compute_highest(found: xarray.DataArray) -> float:
     """Returns the most predictions on any pixel; 1 where there are none."""
     return float(np.nanmax(found.to_numpy(), initial=1))
+
+
+def write_title(saved: SavedConfusion) -> str:
+    """Returns epoch and accuracies, for the upper left corner."""
+    counts = saved.counts
+    return (
+        f'epoch {saved.epoch:g} · top-5 {counts.accuracy(5):.2%} · top-1 {counts.accuracy(1):.2%}'
+    )
 
 
 def draw_matrix(
@@ -114,15 +134,11 @@ def draw_matrix(
     axes.spines[:].set_color('#343944')
     em = 0.72 * size / 1000  # points of a pixel in a picture of 1000
     _label(axes, names, order, em)
-    figure.text(0.012, 0.99, title, color=INK, fontsize=32 * em, fontweight='bold', va='top')
-    figure.text(0.012, 0.95, subtitle, color=MUTED, fontsize=19 * em, va='top')
-    scale = figure.add_axes((0.72, 0.963, 0.13, 0.016))
-    scale.imshow(np.arange(64)[None], cmap=colors.ListedColormap(COLORS), aspect='auto')
-    scale.set_axis_off()
-    per = 'cell' if found.shape[0] == len(order) else 'pixel'
-    words = {'color': MUTED, 'fontsize': 17 * em, 'va': 'center'}
-    figure.text(0.712, 0.97, '1', ha='right', **words)
-    figure.text(0.858, 0.97, f'{highest:,.0f} a {per}', ha='left', **words)
+    if len(order) <= _MAX_NAMED:
+        _write_counts(axes, found, highest, em)
+    figure.text(0.012, 0.99, title, color=INK, fontsize=30 * em, fontweight='bold', va='top')
+    figure.text(0.012, 0.951, subtitle, color=MUTED, fontsize=18 * em, va='top')
+    _draw_scale(figure, f'{highest:,.0f} a {"cell" if len(found) == len(order) else "pixel"}', em)
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
 
@@ -132,6 +148,25 @@ def _shade(found: xarray.DataArray, highest: float) -> np.ndarray:
     span = (0.5, max(highest, 1.5))
     image = transfer_functions.shade(found, cmap=list(COLORS), how='log', span=span)
     return np.asarray(image.to_pil(origin='upper'))
+
+
+def _draw_scale(figure: Figure, most: str, em: float) -> None:
+    axes = figure.add_axes((0.74, 0.937, 0.12, 0.013))
+    axes.imshow(np.arange(len(COLORS))[None], cmap=colors.ListedColormap(COLORS), aspect='auto')
+    axes.set_axis_off()
+    words = {'color': MUTED, 'fontsize': 16 * em, 'va': 'center'}
+    figure.text(0.733, 0.9425, '1', ha='right', **words)
+    figure.text(0.867, 0.9425, most, ha='left', **words)
+
+
+def _write_counts(axes: Axes, found: xarray.DataArray, highest: float, em: float) -> None:
+    """Writes each count into its cell, dark on bright ones."""
+    height = min(26, 0.4 * MATRIX_SHARE * 1000 / len(found))
+    for (row, column), count in np.ndenumerate(found.to_numpy()):
+        if count > 0:
+            color = BACKGROUND if np.log1p(count) > 0.6 * np.log1p(highest) else INK
+            words = {'color': color, 'fontsize': height * em, 'ha': 'center', 'va': 'center'}
+            axes.text(column + 0.5, row + 0.5, f'{count:.0f}', **words)
 
 
 def _label(axes: Axes, names: Sequence[str], order: np.ndarray, em: float) -> None:
@@ -158,7 +193,7 @@ def _label(axes: Axes, names: Sequence[str], order: np.ndarray, em: float) -> No
     axes.set_yticks(places, words)
     axes.set_xticks(places, words, rotation=90 if max(map(len, words)) > 3 else 0)
     axes.xaxis.tick_top()
-    axes.tick_params(colors=INK, labelsize=17 * em, length=0, pad=5 * em)
+    axes.tick_params(colors=INK, labelsize=(24 if number <= 12 else 16) * em, length=0, pad=5 * em)
 
 
 def _bracket(axes: Axes, group: Group, number: int, em: float) -> None:

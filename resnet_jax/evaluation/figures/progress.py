@@ -58,7 +58,7 @@ def _draw_both(
         label = {'train': 'training'}.get(split, split)
         if percent and not np.isnan(values).all():
             best = np.nanargmax(values)
-            label += f', best {values[best]:.2f} % at epoch {table["epoch"][best]:g}'
+            label += f', best {values[best]:.2f}% at epoch {table["epoch"][best]:g}'
         _draw_line(axes, table['epoch'], values, color, label=label, linewidth=width)
     if percent:
         axes.set_ylim(top=min(axes.get_ylim()[1], 100))
