@@ -7,19 +7,14 @@ import numpy as np
 import pandas
 import xarray
 from datashader import transfer_functions
-from matplotlib import colormaps, colors, patheffects
+from matplotlib import colormaps, colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 
-from resnet_jax.data.class_groups import Group, find_groups, split_name
 from resnet_jax.evaluation.confusion import ConfusionCounts, SavedConfusion
-from resnet_jax.evaluation.figures import style
-
-BACKGROUND = '#07080d'
-INK = '#f2f3f5'
-MUTED = '#b4bac4'
+from resnet_jax.evaluation.figures import class_axes, style
+from resnet_jax.evaluation.figures.class_axes import BACKGROUND, INK, MUTED
 
 COLORS = tuple(colors.to_hex(colormaps['inferno'](0.3 + 0.7 * i / 63)) for i in range(64))
 """From few predictions to most: matplotlib's inferno without its darkest part, which one could not
@@ -33,9 +28,6 @@ _MIN_CELL = 4
 
 _MAX_POINTS = 64
 """Points that a cell's count is spread over at most, so that no count takes memory at will."""
-
-_MAX_NAMED = 30
-"""Classes that fit along an axis by name, and whose cells have room for a number."""
 
 _FEW_CLASSES = 50
 """Below so many, five predictions would fill much of every row: only the first is drawn."""
@@ -133,8 +125,8 @@ def draw_matrix(
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color('#343944')
     em = 0.72 * size / 1000  # points of a pixel in a picture of 1000
-    _label(axes, names, order, em)
-    if len(order) <= _MAX_NAMED:
+    class_axes.label_axes(axes, names, order, side=1000 * MATRIX_SHARE, em=em)
+    if len(order) <= class_axes.MAX_NAMED:
         _write_counts(axes, found, highest, em)
     figure.text(0.012, 0.99, title, color=INK, fontsize=30 * em, fontweight='bold', va='top')
     figure.text(0.012, 0.951, subtitle, color=MUTED, fontsize=18 * em, va='top')
@@ -167,66 +159,3 @@ def _write_counts(axes: Axes, found: xarray.DataArray, highest: float, em: float
             color = BACKGROUND if np.log1p(count) > 0.6 * np.log1p(highest) else INK
             words = {'color': color, 'fontsize': height * em, 'ha': 'center', 'va': 'center'}
             axes.text(column + 0.5, row + 0.5, f'{count:.0f}', **words)
-
-
-def _label(axes: Axes, names: Sequence[str], order: np.ndarray, em: float) -> None:
-    """Writes groups, names or numbers along both axes, whichever fit."""
-    number = len(order)
-    known = len(names) == number
-    in_order = [names[i] for i in order] if known else []
-    coarse, dogs = find_groups(in_order)
-    corner = {'transform': axes.transAxes, 'color': MUTED, 'fontsize': 14.5 * em, 'ha': 'right'}
-    axes.text(-0.007, 1.022, 'predicted →', **corner)
-    axes.text(-0.02, 1.001, 'true ↓', **corner)
-    if coarse:
-        for group in coarse:
-            _bracket(axes, group, number, em)
-        for group in dogs:
-            _frame(axes, group, number, em)
-        return
-    if number <= _MAX_NAMED:
-        places = np.arange(number) + 0.5
-        words = [_shorten(split_name(name)[1]) for name in in_order] or [str(i) for i in order]
-    else:
-        places = np.arange(0, number, 10 ** int(np.log10(number / 2)))
-        words = [str(order[i]) for i in places]
-    axes.set_yticks(places, words)
-    axes.set_xticks(places, words, rotation=90 if max(map(len, words)) > 3 else 0)
-    axes.xaxis.tick_top()
-    axes.tick_params(colors=INK, labelsize=(24 if number <= 12 else 16) * em, length=0, pad=5 * em)
-
-
-def _bracket(axes: Axes, group: Group, number: int, em: float) -> None:
-    """Draws a line along a group on both axes, and its name where there is room."""
-    start, stop = group.start / number, group.stop / number
-    line = {'transform': axes.transAxes, 'clip_on': False, 'color': MUTED, 'linewidth': 2.5 * em}
-    line |= {'solid_capstyle': 'butt'}
-    gap = 0.0015
-    axes.plot((start + gap, stop - gap), (1.011, 1.011), **line)
-    axes.plot((-0.011, -0.011), (1 - start - gap, 1 - stop + gap), **line)
-    height = min(24, (stop - start) * MATRIX_SHARE * 1000 / (0.62 * len(group.name)))
-    if height < 15:
-        return
-    middle = (start + stop) / 2
-    words = {'transform': axes.transAxes, 'color': INK, 'fontsize': height * em}
-    axes.text(middle, 1.02, group.name, ha='center', va='bottom', **words)
-    axes.text(-0.02, 1 - middle, group.name, ha='right', va='center', rotation=90, **words)
-
-
-def _frame(axes: Axes, group: Group, number: int, em: float) -> None:
-    """Draws a frame around a group's own block, with its name beside it."""
-    length = group.stop - group.start
-    if length < 0.05 * number:
-        return
-    corner = (group.start, group.start)
-    axes.add_patch(
-        Rectangle(corner, length, length, fill=False, edgecolor=INK, linewidth=em, alpha=0.8)
-    )
-    stroke = [patheffects.withStroke(linewidth=4 * em, foreground=BACKGROUND)]
-    place = (group.stop + 0.006 * number, group.start)
-    words = {'color': INK, 'fontsize': 19 * em, 'va': 'top', 'path_effects': stroke}
-    axes.text(*place, group.name, **words)
-
-
-def _shorten(words: str, length: int = 10) -> str:
-    return words if len(words) <= length else f'{words[: length - 1]}…'
