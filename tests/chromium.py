@@ -30,6 +30,7 @@ class Chromium:
     """
 
     def __init__(self):
+        assert find(), 'expected Chromium, found none: tools/install_system_packages.sh'
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         reads, self._write = os.pipe()
         self._read, writes = os.pipe()
