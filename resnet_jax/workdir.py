@@ -76,27 +76,9 @@ class Workdir:
                 f'--workdir={self.path}: expected a folder to write into, found: {error.strerror}'
             ) from None
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from training here while the block runs.
-
-        Raises:
-          InputError: when one does already.
-        """
-        with (self.path / '.lock').open('w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f'--workdir={self.path}: expected a folder in which nobody trains, and another '
-                    'process does: wait for it, stop it, or choose another folder'
-                ) from None
-            except OSError as error:
-                raise InputError(
-                    f'--workdir={self.path}: expected a disk that can lock files, found: '
-                    f'{error.strerror}'
-                ) from None
-            yield
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes from training here; see `locked`."""
+        return locked(self.path, '--workdir')
 
     def read_config(self) -> ConfigDict:
         """Returns the config of the run.
@@ -178,6 +160,32 @@ class Workdir:
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.metrics_csv, text.getvalue())
+
+
+@contextlib.contextmanager
+def locked(folder: Path, flag: str) -> Iterator[None]:
+    """Keeps other processes from working in a folder while the block runs.
+
+    Args:
+      folder: exists.
+      flag: by which it was named, for messages.
+
+    Raises:
+      InputError: when another process works in it already.
+    """
+    with (folder / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f'{flag}={folder}: expected a folder in which nobody works, and another process '
+                'does: wait for it, stop it, or choose another folder'
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f'{flag}={folder}: expected a disk that can lock files, found: {error.strerror}'
+            ) from None
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,12 +12,14 @@ FLOORS = (
     # 0, the ground
     'base_config flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers data.sources data.preprocessing data.class_names '
+    'models.resnet models.layers data.sources data.records data.split '
+    'data.preprocessing data.class_names '
     'training.schedules training.optimizers evaluation.confusion monitoring.*',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
     'training.restoring training.reporting training.health '
-    'data.pipeline evaluation.metrics evaluation.figures.*',
+    'data.pipeline data.decoding data.storing data.record_files '
+    'evaluation.metrics evaluation.figures.*',
     # 3, jobs
     'training.loop training.job training.plan evaluation.evaluator evaluation.report '
     'inference.predictor inference.export inference.scoring data.prepare models.weights.*',
