@@ -28,7 +28,11 @@ METRICS_COLUMNS = (
     'validation_top1',
     'validation_top5',
     'images_per_second',
+    'input_wait_fraction',
 )
+"""New columns come last: tables that lack some of them are from before, and are read."""
+
+NUM_FIRST_COLUMNS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +137,7 @@ class Workdir:
         return environment
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """Returns the rows of `metrics.csv` as text, oldest first.
+        """Returns the rows of `metrics.csv` as text, oldest first; '' where a column is missing.
 
         Raises:
           InputError: when it is not such a table.
@@ -144,14 +148,16 @@ class Workdir:
             reader = csv.DictReader(io.StringIO(_read(self.metrics_csv)), strict=True)
             rows = list(reader)
             whole = all(row['step'].isdecimal() and None not in row.values() for row in rows)
-            if tuple(reader.fieldnames or ()) != METRICS_COLUMNS or not whole:
+            columns = tuple(reader.fieldnames or ())
+            known = len(columns) >= NUM_FIRST_COLUMNS and columns == METRICS_COLUMNS[: len(columns)]
+            if not (known and whole):
                 raise ValueError('other columns or a row that is cut short')
         except (csv.Error, KeyError, ValueError, AttributeError) as error:
             raise InputError(
                 f'{self.metrics_csv}: expected a table of {", ".join(METRICS_COLUMNS)}; found '
                 f'{error}. Mend it, or take it away: then a new one begins'
             ) from None
-        return rows
+        return [dict.fromkeys(METRICS_COLUMNS, '') | row for row in rows]
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replaces `metrics.csv` by these rows."""
