@@ -34,7 +34,9 @@ from PIL import Image
 
 from resnet_jax import base_config
 from resnet_jax.data import pipeline, prepare, sources
+from resnet_jax.data.storing import Encoding
 from resnet_jax.monitoring import terminal
+from resnet_jax.monitoring.signals import StopRequest
 
 BATCH_SIZE, SIZE, MIN_IMAGES = 64, 224, 1000
 WARM_UP_BATCHES, TIMED_BATCHES = 2, 40
@@ -219,9 +221,9 @@ def list_pipelines(links: list[str], folder: Path, num_threads: int) -> dict[str
     jpeg, quality_90, raw = OURS
     made[jpeg] = functools.partial(our_batches, 'folder', folder, num_threads)
     screen = terminal.Terminal(sys.stderr)
-    for name, encoding in ((quality_90, 'jpeg'), (raw, 'raw')):
-        output = folder.parent / encoding
-        prepare.prepare(our_config('folder', folder), output, screen, encoding=encoding)
+    for name, kind in ((quality_90, 'jpeg'), (raw, 'raw')):
+        config, output = our_config('folder', folder), folder.parent / kind
+        prepare.prepare(config, output, Encoding(kind), screen, StopRequest())
         made[name] = functools.partial(our_batches, 'tfds', output, num_threads)
     return made
 

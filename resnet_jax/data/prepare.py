@@ -185,7 +185,7 @@ def _encoded_examples(
 
     def items_from(position: int) -> tf.data.Dataset:
         elements = source.elements(seed, tf.constant(position, tf.int64))
-        return elements.map(lambda element: {'element': element})
+        return tf.data.Dataset.zip({'element': elements})
 
     def decode(_: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {'image': encode(image), 'fault': tf.constant('')}

@@ -37,9 +37,10 @@ def load_tfds(config: ConfigDict, split: str) -> Source:
     encoded = isinstance(info.features[image_key], tfds.features.Image)
     decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else {}
 
-    def parse(element: dict[str, tf.Tensor], key: str) -> tf.Tensor:
+    def parse(element: tuple[tf.Tensor, tf.Tensor], key: str) -> tf.Tensor:
+        _, record = element
         only = {k: decoders[k] for k in decoders if k == key}
-        return parts[key].deserialize_example(element['record'], decoders=only)[key]
+        return parts[key].deserialize_example(record, decoders=only)[key]
 
     def name(index: int) -> str:
         file = int(np.searchsorted(ends, index, side='right'))
@@ -51,7 +52,7 @@ def load_tfds(config: ConfigDict, split: str) -> Source:
         class_names=class_names.describe(info.features[label_key].names),
         elements=_record_elements(files, config.data.shuffle_group_files),
         identify=lambda element: {
-            'id': element['id'],
+            'id': element[0],
             'label': tf.cast(parse(element, label_key), tf.int32),
         },
         load_image=lambda element: parse(element, image_key),
@@ -159,8 +160,7 @@ def _record_elements(files: list[Any], group_files: int) -> Callable[..., tf.dat
 
     def read_file(file: tf.Tensor) -> tf.data.Dataset:
         records = tf.data.TFRecordDataset(paths[file], buffer_size=2**20)
-        records = records.skip(skips[file]).take(takes[file]).enumerate()
-        return records.map(lambda i, record: {'id': firsts[file] + i, 'record': record})
+        return records.skip(skips[file]).take(takes[file]).enumerate(start=firsts[file])
 
     def elements(seed: tf.Tensor | None, start: tf.Tensor) -> tf.data.Dataset:
         order = tf.range(len(files))
