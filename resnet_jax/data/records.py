@@ -37,10 +37,9 @@ def load_tfds(config: ConfigDict, split: str) -> Source:
     encoded = isinstance(info.features[image_key], tfds.features.Image)
     decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else {}
 
-    def parse(element: tuple[tf.Tensor, tf.Tensor], key: str) -> tf.Tensor:
-        _, record = element
+    def parse(element: dict[str, tf.Tensor], key: str) -> tf.Tensor:
         only = {k: decoders[k] for k in decoders if k == key}
-        return parts[key].deserialize_example(record, decoders=only)[key]
+        return parts[key].deserialize_example(element['record'], decoders=only)[key]
 
     def name(index: int) -> str:
         file = int(np.searchsorted(ends, index, side='right'))
@@ -52,7 +51,7 @@ def load_tfds(config: ConfigDict, split: str) -> Source:
         class_names=class_names.describe(info.features[label_key].names),
         elements=_record_elements(files, config.data.shuffle_group_files),
         identify=lambda element: {
-            'id': element[0],
+            'id': element['id'],
             'label': tf.cast(parse(element, label_key), tf.int32),
         },
         load_image=lambda element: parse(element, image_key),
@@ -160,7 +159,9 @@ def _record_elements(files: list[Any], group_files: int) -> Callable[..., tf.dat
 
     def read_file(file: tf.Tensor) -> tf.data.Dataset:
         records = tf.data.TFRecordDataset(paths[file], buffer_size=2**20)
-        return records.skip(skips[file]).take(takes[file]).enumerate(start=firsts[file])
+        records = records.skip(skips[file]).take(takes[file])
+        ids = tf.data.Dataset.range(firsts[file], firsts[file] + takes[file])
+        return tf.data.Dataset.zip({'id': ids, 'record': records})
 
     def elements(seed: tf.Tensor | None, start: tf.Tensor) -> tf.data.Dataset:
         order = tf.range(len(files))
