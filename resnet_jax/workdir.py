@@ -28,7 +28,11 @@ METRICS_COLUMNS = (
     'validation_top1',
     'validation_top5',
     'images_per_second',
+    'input_wait_fraction',
 )
+"""New columns come last: tables that lack some of them are from before, and are read."""
+
+NUM_FIRST_COLUMNS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,27 +88,9 @@ class Workdir:
                 f'--workdir={self.path}: expected a folder to write into, found: {error.strerror}'
             ) from None
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from training here while the block runs.
-
-        Raises:
-          InputError: when one does already.
-        """
-        with (self.path / '.lock').open('w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f'--workdir={self.path}: expected a folder in which nobody trains, and another '
-                    'process does: wait for it, stop it, or choose another folder'
-                ) from None
-            except OSError as error:
-                raise InputError(
-                    f'--workdir={self.path}: expected a disk that can lock files, found: '
-                    f'{error.strerror}'
-                ) from None
-            yield
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes from training here; see `locked`."""
+        return locked(self.path, '--workdir')
 
     def read_config(self) -> ConfigDict:
         """Returns the config of the run.
@@ -159,7 +145,7 @@ class Workdir:
         return environment
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """Returns the rows of `metrics.csv` as text, oldest first.
+        """Returns the rows of `metrics.csv` as text, oldest first; '' where a column is missing.
 
         Raises:
           InputError: when it is not such a table.
@@ -170,14 +156,16 @@ class Workdir:
             reader = csv.DictReader(io.StringIO(read_text(self.metrics_csv)), strict=True)
             rows = list(reader)
             whole = all(row['step'].isdecimal() and None not in row.values() for row in rows)
-            if tuple(reader.fieldnames or ()) != METRICS_COLUMNS or not whole:
+            columns = tuple(reader.fieldnames or ())
+            known = len(columns) >= NUM_FIRST_COLUMNS and columns == METRICS_COLUMNS[: len(columns)]
+            if not (known and whole):
                 raise ValueError('other columns or a row that is cut short')
         except (csv.Error, KeyError, ValueError, AttributeError) as error:
             raise InputError(
                 f'{self.metrics_csv}: expected a table of {", ".join(METRICS_COLUMNS)}; found '
                 f'{error}. Mend it, or take it away: then a new one begins'
             ) from None
-        return rows
+        return [dict.fromkeys(METRICS_COLUMNS, '') | row for row in rows]
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replaces `metrics.csv` by these rows."""
@@ -213,6 +201,32 @@ def make_folder(path: Path) -> None:
         path.mkdir(exist_ok=True)
     except OSError as error:
         raise RunFailed(f'{path}: expected to make this folder, found: {error.strerror}') from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path, flag: str) -> Iterator[None]:
+    """Keeps other processes from working in a folder while the block runs.
+
+    Args:
+      folder: exists.
+      flag: by which it was named, for messages.
+
+    Raises:
+      InputError: when another process works in it already.
+    """
+    with (folder / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f'{flag}={folder}: expected a folder in which nobody works, and another process '
+                'does: wait for it, stop it, or choose another folder'
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f'{flag}={folder}: expected a disk that can lock files, found: {error.strerror}'
+            ) from None
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,13 +12,15 @@ FLOORS = (
     # 0, the ground
     'base_config flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers data.sources data.preprocessing data.class_names '
+    'models.resnet models.layers data.sources data.records data.split '
+    'data.preprocessing data.class_names data.class_groups '
     'training.schedules training.optimizers evaluation.confusion monitoring.* '
-    'data.class_groups evaluation.class_order evaluation.class_scores evaluation.tables',
+    'evaluation.class_order evaluation.class_scores evaluation.tables',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
     'training.restoring training.reporting training.health '
-    'data.pipeline evaluation.metrics evaluation.figures.* '
+    'data.pipeline data.decoding data.storing data.record_files '
+    'evaluation.metrics evaluation.figures.* '
     'evaluation.page evaluation.record evaluation.class_tables',
     # 3, jobs
     'training.loop training.job training.plan evaluation.evaluator evaluation.report '

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import parallel
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import Source
+from resnet_jax.data.split import Source
 from resnet_jax.evaluation import confusion
 from resnet_jax.evaluation.metrics import EvaluationResult
 from resnet_jax.models.resnet import ResNet

@@ -17,6 +17,7 @@ from resnet_jax.data import pipeline
 from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
+from resnet_jax.monitoring.throughput import InputWait
 from resnet_jax.training import checkpoints, restoring, steps
 from resnet_jax.training.checkpoint_writer import CheckpointWriter
 from resnet_jax.training.checkpoints import Metadata, Scores
@@ -178,17 +179,23 @@ def _run_steps(
         start_step=start_step,
         process=pipeline.Process(*parallel.process()),
     )
-    healthy_step = start_step
-    for step, batch in enumerate(pipeline.prefetch(batches, _put_on(job.mesh)), start_step + 1):
-        state, step_metrics = p_train_step(state, batch)
-        report.add(step, step_metrics)
+    healthy_step, compiled_shape = start_step, None
+    input_wait = InputWait()
+    timed_batches = input_wait.timed(pipeline.prefetch(batches, _put_on(job.mesh)))
+    for step, (batch, seconds_waited) in enumerate(timed_batches, start_step + 1):
+        compiles = batch['image'].shape != compiled_shape
+        with report.clock_stopped() if compiles else contextlib.nullcontext():
+            state, step_metrics = p_train_step(state, batch)
+            report.add(step, step_metrics, seconds_waited)
+        compiled_shape = batch['image'].shape
+        input_wait.watch(step_metrics)
         if log.is_due(step):
             report.log(step, float(job.schedule(step - 1)))
         stop = _should_stop(job, log.is_due(step))
         save = stop or epoch_checkpoint.is_due(step) or step_checkpoint.is_due(step)
         if not (save or evaluation.is_due(step) or epoch_end.is_due(step)):
             continue
-        with report.clock_stopped(step):
+        with report.clock_stopped():
             check_health(state, healthy_step + 1, step)
             healthy_step = step
             scores = None
