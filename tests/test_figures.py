@@ -127,6 +127,7 @@ def test_no_prediction_at_all_is_still_a_picture():
 HOSTILE = ['$\\frac{$', '<b>', '\x00\x1b[31m', '\u202eabc', 'x' * 10_000, '', '%s{0}', '$', '^_']
 
 
+@pytest.mark.filterwarnings('ignore:Glyph')  # pytest resets the filter of style.py
 def test_no_name_of_a_class_breaks_a_picture():
     saved = SavedConfusion(5, 1, count({(0, 0): 3, (8, 1): 1}, 9))
     how = describe(9) | {'names': HOSTILE, 'title': '$\\frac{$'}
