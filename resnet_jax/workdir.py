@@ -54,6 +54,10 @@ class Workdir:
         return self.path / 'metrics.csv'
 
     @property
+    def machine_csv(self) -> Path:
+        return self.path / 'machine.csv'
+
+    @property
     def config_json(self) -> Path:
         return self.path / 'config.json'
 

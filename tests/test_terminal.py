@@ -54,12 +54,15 @@ def test_throughput_counts_only_the_time_between_resume_and_pause(monkeypatch):
     throughput.resume(5)
     throughput.pause(10)
     assert throughput.images_per_second() == 5 * 8 / 2
+    assert throughput.end_lap() == 5 * 8 / 2
+    assert math.isnan(throughput.end_lap())
     throughput.resume(10)
     throughput.pause(21)
     assert throughput.images_per_second() == 16 * 8 / 4
     throughput.reset()
     throughput.pause(21)
     assert throughput.images_per_second() == 32
+    assert throughput.end_lap() == 11 * 8 / 2
 
 
 @pytest.mark.parametrize(

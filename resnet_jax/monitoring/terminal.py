@@ -79,6 +79,8 @@ class Throughput:
         self._batch_size = batch_size
         self._seconds = 0.0
         self._steps = 0
+        self._lap_seconds = 0.0
+        self._lap_steps = 0
         self._resumed: tuple[float, int] | None = None
         self._rate = math.nan
 
@@ -90,8 +92,11 @@ class Throughput:
         """Counts the steps since `resume`."""
         if self._resumed:
             since, first = self._resumed
-            self._seconds += time.perf_counter() - since
+            seconds = time.perf_counter() - since
+            self._seconds += seconds
             self._steps += step - first
+            self._lap_seconds += seconds
+            self._lap_steps += step - first
             self._resumed = None
 
     def images_per_second(self) -> float:
@@ -102,6 +107,12 @@ class Throughput:
         if self._steps:
             self._rate = self._steps * self._batch_size / self._seconds
         return self._rate
+
+    def end_lap(self) -> float:
+        """Returns the mean since the last `end_lap`, whatever was reset; nan without a step."""
+        images, seconds = self._lap_steps * self._batch_size, self._lap_seconds
+        self._lap_seconds, self._lap_steps = 0.0, 0
+        return images / seconds if images else math.nan
 
     def reset(self) -> None:
         """Starts a new mean."""

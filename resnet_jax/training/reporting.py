@@ -1,4 +1,5 @@
-"""From the metrics of steps to the log, the progress line, TensorBoard and `metrics.csv`."""
+"""From the metrics of steps to the log, the progress line, TensorBoard, `metrics.csv` and
+`machine.csv`."""
 
 import collections
 import contextlib
@@ -11,6 +12,7 @@ from clu import metric_writers
 
 from resnet_jax.evaluation import metrics
 from resnet_jax.monitoring import tensorboard
+from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.monitoring.terminal import Terminal, Throughput, format_duration
 from resnet_jax.types import RunFailed
 from resnet_jax.workdir import Workdir
@@ -27,6 +29,7 @@ class Report:
       writer: CLU's.
       screen: where the progress line goes.
       writes_files: whether this process is the one that does.
+      machine_log: of the process that writes files.
       sums: of the training metrics from the last row to `start_step`.
       start_step: steps done before.
       last_step: of the run.
@@ -41,6 +44,7 @@ class Report:
         screen: Terminal,
         *,
         writes_files: bool,
+        machine_log: MachineLog | None,
         sums: metrics.Sums,
         start_step: int,
         last_step: int,
@@ -52,6 +56,7 @@ class Report:
         self._screen = screen
         self._start_step = start_step
         self._writes_files = writes_files
+        self._machine_log = machine_log
         self._last_step = last_step
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
@@ -69,6 +74,8 @@ class Report:
         if step == self._start_step + 1:  # it compiled, which is not training speed
             self._fetch(all_but=0)
             self._throughput.resume(step)
+            if self._machine_log:
+                self._machine_log.start_clock()
         self._fetch(all_but=STEPS_AHEAD)
 
     def _fetch(self, *, all_but: int) -> None:
@@ -101,11 +108,18 @@ class Report:
         if not math.isnan(speed):
             scalars |= {'images_per_second': speed, 'minutes_left': seconds_left / 60}
         tensorboard.write_scalars(self._writer, step, scalars)
+        self._log_machine(step, {'images_per_second': round(self._throughput.end_lap(), 1)})
         self._screen.show_progress(
             f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'
             f'   loss {means["loss"]:.4f}   top-5 {means["top5"]:.2%}'
             f'   {speed:,.0f} images/s   {format_duration(seconds_left)} left'
         )
+
+    def _log_machine(self, step: int, scalars: dict[str, float]) -> None:
+        if self._machine_log:
+            found = self._machine_log.add_row(step, scalars)
+            tagged = {f'{tensorboard.MACHINE_PREFIX}{name}': found[name] for name in found}
+            tensorboard.write_scalars(self._writer, step, tagged)
 
     @property
     def sums(self) -> metrics.Sums:
