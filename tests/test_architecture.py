@@ -13,7 +13,8 @@ FLOORS = (
     'base_config flags workdir parallel types validation',
     # 1, leaves
     'models.resnet models.layers data.sources data.preprocessing data.class_names '
-    'training.schedules training.optimizers evaluation.confusion monitoring.*',
+    'training.schedules training.optimizers evaluation.confusion '
+    'evaluation.mxnet_r monitoring.*',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
     'training.restoring training.reporting training.health '

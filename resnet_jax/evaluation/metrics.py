@@ -110,6 +110,8 @@ class EvaluationResult:
       confusion: int64 `[C, C]`, rows the true class, columns each of the (at most) five predicted
         classes: `trace / num_examples == top5`.
       averaged: whether the weights were the average over steps (`config.ema_decay`).
+      mxnet_r_top5: what MXNet's R package would have called top-5 (`evaluation.mxnet_r`), where it
+        was asked for.
     """
 
     split: str
@@ -121,3 +123,4 @@ class EvaluationResult:
     top5: float
     confusion: np.ndarray
     averaged: bool
+    mxnet_r_top5: float | None = None
