@@ -58,6 +58,14 @@ class Workdir:
         return self.path / 'machine.csv'
 
     @property
+    def confusion(self) -> Path:
+        return self.path / 'confusion'
+
+    @property
+    def report(self) -> Path:
+        return self.path / 'report'
+
+    @property
     def config_json(self) -> Path:
         return self.path / 'config.json'
 
@@ -183,17 +191,41 @@ class Workdir:
         writer.writerows(rows)
         write_text(self.metrics_csv, text.getvalue())
 
+    def confusion_file(self, step: int) -> Path:
+        """Returns where the confusion counts of an evaluation lie."""
+        return self.confusion / f'{step}.npz'
+
+    def list_confusion_steps(self) -> list[int]:
+        """Returns the steps of the evaluations whose confusion counts are there, ascending."""
+        return sorted(
+            int(path.stem) for path in self.confusion.glob('*.npz') if path.stem.isdecimal()
+        )
+
+    def forget_confusion_after(self, step: int) -> None:
+        """Removes the confusion counts of later steps, which will come again."""
+        for later in self.list_confusion_steps():
+            if later > step:
+                self.confusion_file(later).unlink(missing_ok=True)
+
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: to a temporary name, to the disk, then in place.
+
+    Makes the folder if it is not there.
 
     Raises:
       RunFailed: when it cannot be written.
     """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        with temporary.open('w', encoding='utf-8') as file:
-            file.write(text)
+        path.parent.mkdir(exist_ok=True)
+        with temporary.open('wb') as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -89,8 +89,11 @@ class Evaluator:
             loss=float(np.sum(decoded['loss'], dtype=np.float64) / max(num_decoded, 1)),
             top1=int(np.sum(hits[:, 0])) / num_examples,
             top5=int(np.sum(hits)) / num_examples,
-            confusion=confusion.count_confusion(
-                decoded['label'], decoded['top_classes'], self._num_classes
+            counts=confusion.count_confusion(
+                decoded['label'],
+                decoded['top_classes'],
+                num_examples=num_examples,
+                num_classes=self._num_classes,
             ),
             averaged=bool(self._config.ema_decay),
             mxnet_r_top5=mxnet_r.compute_mxnet_r_top5(

@@ -1,5 +1,4 @@
-"""From the metrics of steps to the log, the progress line, TensorBoard, `metrics.csv` and
-`machine.csv`."""
+"""From the metrics of steps to the log, the progress line, TensorBoard and the files of the run."""
 
 import collections
 import contextlib
@@ -10,7 +9,7 @@ import jax
 from absl import logging
 from clu import metric_writers
 
-from resnet_jax.evaluation import metrics
+from resnet_jax.evaluation import confusion, metrics
 from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.monitoring.terminal import Terminal, Throughput, format_duration
@@ -25,7 +24,8 @@ class Report:
     """Gathers the metrics of a run's steps and passes them on, without making the devices wait.
 
     Args:
-      workdir: rows of its `metrics.csv` behind `start_step` are dropped: those steps come again.
+      workdir: rows of its `metrics.csv` and confusion counts behind `start_step` are dropped: those
+        steps come again.
       writer: CLU's.
       screen: where the progress line goes.
       writes_files: whether this process is the one that does.
@@ -67,6 +67,7 @@ class Report:
         self._rows = [row for row in workdir.read_metrics() if int(row['step']) <= start_step]
         if writes_files and start_step:
             workdir.write_metrics(self._rows)
+            workdir.forget_confusion_after(start_step)
 
     def add(self, step: int, step_metrics: metrics.TrainMetrics) -> None:
         """Takes a step's metrics; waits for the devices only when they are far behind."""
@@ -136,7 +137,7 @@ class Report:
         self._throughput.resume(step)
 
     def add_row(self, step: int, learning_rate: float, result: metrics.EvaluationResult) -> None:
-        """Adds an evaluation of the validation split to `metrics.csv`, TensorBoard and the log."""
+        """Adds an evaluation of the validation split to the run's files, TensorBoard and the log."""
         train = metrics.compute_means(self.sums)
         found = {
             'validation_loss': result.loss,
@@ -153,7 +154,10 @@ class Report:
         }
         self._rows = [old for old in self._rows if int(old['step']) < step] + [row]
         if self._writes_files:
+            saved = confusion.SavedConfusion(step, step / self._steps_per_epoch, result.counts)
+            confusion.save_confusion(self._workdir.confusion_file(step), saved)
             self._workdir.write_metrics(self._rows)
+            self._workdir.forget_confusion_after(step)
         tensorboard.write_scalars(self._writer, step, found)
         self._sums_since_row = {}
         self._throughput.reset()
