@@ -21,7 +21,8 @@ FLOORS = (
     'data.pipeline evaluation.metrics evaluation.figures.*',
     # 3, jobs
     'training.loop training.job training.plan evaluation.evaluator evaluation.report '
-    'inference.predictor inference.export inference.scoring data.prepare models.weights.*',
+    'inference.predictor inference.drawing inference.export inference.scoring data.prepare '
+    'models.weights.*',
     # 4, the face
     'run __init__',
     # 5, commands

@@ -59,9 +59,7 @@ def compute_one_by_one(labels, top_classes, slice_size):
     right = 0
     for start in range(0, len(labels), slice_size):
         in_slice = set(labels[start:][:slice_size].tolist())
-        right += sum(
-            bool(in_slice & set(row)) for row in top_classes[start:][:slice_size].tolist()
-        )
+        right += sum(bool(in_slice & set(row)) for row in top_classes[start:][:slice_size].tolist())
     return right / len(labels)
 
 
