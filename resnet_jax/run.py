@@ -96,3 +96,19 @@ class Run:
         """
         sharding = SingleDeviceSharding(parallel.all_devices().devices.flat[0])
         return Predictor(restoring.load_trained_model(self.workdir, checkpoint, sharding))
+
+    def write_report(self, order: str = 'index') -> Path:
+        """Draws what the run has to show, without evaluating anything again.
+
+        Args:
+          order: of the classes in the confusion matrices, 'index' or 'similarity'.
+
+        Returns:
+          The page, `report/index.html`, beside which the pictures lie.
+
+        Raises:
+          InputError: without an evaluation, or with damaged files.
+        """
+        from resnet_jax.evaluation import report  # matplotlib, which nothing else here needs
+
+        return report.write_report(self.workdir, order)

@@ -123,7 +123,7 @@ class Workdir:
             raise InputError(
                 f'--workdir={self.path}: expected the folder of a run, found no config.json{near}'
             )
-        return validation.from_json(_read(self.config_json), where=str(self.config_json))
+        return validation.from_json(read_text(self.config_json), where=str(self.config_json))
 
     def write_config(self, config: ConfigDict) -> None:
         """Replaces `config.json`."""
@@ -132,7 +132,7 @@ class Workdir:
     def read_class_names(self) -> tuple[str, ...]:
         """Returns the names of the classes in index order."""
         path = self.path / 'class_names.txt'
-        names = tuple(_read(path).splitlines())
+        names = tuple(read_text(path).splitlines())
         if not names:
             raise InputError(f'{path}: expected a line for each class, found an empty file')
         return names
@@ -155,7 +155,7 @@ class Workdir:
         if not path.exists():
             return {}
         try:
-            environment = json.loads(_read(path))
+            environment = json.loads(read_text(path))
         except (ValueError, RecursionError) as error:
             raise InputError(f'{path}: expected JSON, found {error}') from None
         if not isinstance(environment, dict):
@@ -171,7 +171,7 @@ class Workdir:
         if not self.metrics_csv.exists():
             return []
         try:
-            reader = csv.DictReader(io.StringIO(_read(self.metrics_csv)), strict=True)
+            reader = csv.DictReader(io.StringIO(read_text(self.metrics_csv)), strict=True)
             rows = list(reader)
             whole = all(row['step'].isdecimal() and None not in row.values() for row in rows)
             if tuple(reader.fieldnames or ()) != METRICS_COLUMNS or not whole:
@@ -197,15 +197,26 @@ class Workdir:
 
     def list_confusion_steps(self) -> list[int]:
         """Returns the steps of the evaluations whose confusion counts are there, ascending."""
-        return sorted(
-            int(path.stem) for path in self.confusion.glob('*.npz') if path.stem.isdecimal()
-        )
+        names = [path.stem for path in self.confusion.glob('*.npz')]
+        return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
     def forget_confusion_after(self, step: int) -> None:
         """Removes the confusion counts of later steps, which will come again."""
         for later in self.list_confusion_steps():
             if later > step:
                 self.confusion_file(later).unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder in one that is there, unless it is there itself.
+
+    Raises:
+      RunFailed: when that is not possible.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunFailed(f'{path}: expected to make this folder, found: {error.strerror}') from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -216,14 +227,11 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: to a temporary name, to the disk, then in place.
 
-    Makes the folder if it is not there.
-
     Raises:
       RunFailed: when it cannot be written.
     """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        path.parent.mkdir(exist_ok=True)
         with temporary.open('wb') as file:
             file.write(data)
             file.flush()
@@ -238,7 +246,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from None
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Reads a text file of a run.
+
+    Raises:
+      InputError: when that is not possible.
+    """
     try:
         return path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:

@@ -33,7 +33,9 @@ def draw_top_classes(labels, skill, rng):
     inside = low + (rng.random(shape) * (high - low)).astype(np.int64)
     anywhere = rng.integers(NUM_CLASSES, size=shape)
     kind = rng.random(shape)
-    drawn = np.where(kind < 0.5 * skill, near, np.where(kind < 0.2 + 0.75 * skill, inside, anywhere))
+    drawn = np.where(
+        kind < 0.5 * skill, near, np.where(kind < 0.2 + 0.75 * skill, inside, anywhere)
+    )
     place = rng.geometric(0.1 + 0.6 * skill, size=number) - 1
     seen = (place < 5) & (rng.random(number) < skill)
     drawn[np.flatnonzero(seen), place[seen]] = labels[seen]

@@ -13,12 +13,14 @@ FLOORS = (
     'base_config flags workdir parallel types validation',
     # 1, leaves
     'models.resnet models.layers models.macs data.sources data.preprocessing data.class_names '
-    'training.schedules training.optimizers evaluation.confusion '
-    'evaluation.mxnet_r monitoring.*',
+    'training.schedules training.optimizers evaluation.confusion monitoring.* '
+    'data.class_groups evaluation.class_order evaluation.class_scores evaluation.tables '
+    'evaluation.mxnet_r',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
     'training.restoring training.reporting training.health '
-    'data.pipeline evaluation.metrics evaluation.figures.*',
+    'data.pipeline evaluation.metrics evaluation.figures.* '
+    'evaluation.page evaluation.record evaluation.class_tables',
     # 3, jobs
     'training.loop training.job training.plan evaluation.evaluator evaluation.report '
     'inference.predictor inference.drawing inference.export inference.scoring data.prepare '
@@ -34,6 +36,8 @@ FENCES = {
     'tensorflow_datasets': 'data.*',
     'matplotlib': 'evaluation.figures.*',
     'datashader': 'evaluation.figures.*',
+    'pandas': 'evaluation.figures.*',
+    'xarray': 'evaluation.figures.*',
     'pyspark': 'inference.scoring',
     'safetensors': 'models.weights.*',
     'h5py': 'models.weights.*',

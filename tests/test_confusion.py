@@ -146,8 +146,8 @@ def flipped(file):
     file.write_bytes(bytes(data))
 
 
-def bomb(file, body=bytes(200_000_000)):
-    """Says what an array of 200 MB says, in 200 KB."""
+def bomb(file, body=bytes(20_000_000)):
+    """Is 20 MB in a file of 20 KB."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {'shape': (len(body) // 2,), 'fortran_order': False, 'descr': '<u2'}

@@ -1,5 +1,6 @@
 """Coarse groups of classes whose names begin with WordNet's synset ids."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,8 +19,8 @@ _FILES = (
     (11529603, 'plants'),
     (13240514, ''),
 )
-"""Where the synset ids of some of WordNet 3.0's lexicographer files begin: its `data.noun` lists the
-synsets file by file (wordnet.princeton.edu/documentation/lexnames5wn), and the id is the place."""
+"""Where the synset ids of some of WordNet 3.0's lexicographer files begin: its `data.noun` lists
+synsets file by file (wordnet.princeton.edu/documentation/lexnames5wn), and an id is a place."""
 
 _DOGS = (2084071, 2114100)
 """From *dog, domestic dog* to before *wolf*, in the same file."""
@@ -72,6 +73,6 @@ def find_groups(names: Sequence[str]) -> tuple[list[Group], list[Group]]:
 
 def _find_runs(kinds: Sequence[str]) -> list[Group]:
     """Returns the runs of equal kinds; '' is none."""
-    starts = [i for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]]
-    stops = [*starts[1:], len(kinds)]
-    return [Group(kinds[i], i, j) for i, j in zip(starts, stops, strict=True) if kinds[i]]
+    last = len(kinds)
+    bounds = [i for i in range(last + 1) if i in (0, last) or kinds[i] != kinds[i - 1]]
+    return [Group(kinds[i], i, j) for i, j in itertools.pairwise(bounds) if kinds[i]]

@@ -52,7 +52,7 @@ def count_examples(counts: ConfusionCounts) -> np.ndarray:
 
 
 def find_confused_pairs(counts: ConfusionCounts) -> list[ConfusedPair]:
-    """Returns the confused pairs; those with most first predictions come first, then with most of five."""
+    """Returns the confused pairs, those with most first predictions, then most of five, first."""
     num_examples = count_examples(counts)
     wrong = counts.true != counts.predicted
     cells = counts.true[wrong].astype(np.int64) * counts.num_classes + counts.predicted[wrong]

@@ -121,6 +121,7 @@ def save_confusion(path: Path, saved: SavedConfusion) -> None:
     arrays |= {name: np.array(value, dtype) for (name, dtype), value in scalars}
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
+    workdir.make_folder(path.parent)
     workdir.write_bytes(path, file.getvalue())
 
 

@@ -1,4 +1,4 @@
-"""From the metrics of steps to the log, the progress line, TensorBoard and the files of the run."""
+"""From the metrics of steps to the log, the progress line, TensorBoard and the run's files."""
 
 import collections
 import contextlib
@@ -137,7 +137,7 @@ class Report:
         self._throughput.resume(step)
 
     def add_row(self, step: int, learning_rate: float, result: metrics.EvaluationResult) -> None:
-        """Adds an evaluation of the validation split to the run's files, TensorBoard and the log."""
+        """Adds an evaluation of the validation split to the files, TensorBoard and the log."""
         train = metrics.compute_means(self.sums)
         found = {
             'validation_loss': result.loss,

@@ -25,18 +25,24 @@ def draw_confusion_history(
     names: Sequence[str],
     order: np.ndarray,
 ) -> bytes:
-    """Returns a GIF of less than 10 MB with a frame for each evaluation, and one scale for all.
+    """Returns a GIF with a frame for each evaluation, and one scale for all.
+
+    It has less than 10 MB, or, with more than a thousand frames, the smallest of `SIZES`.
 
     Args:
       evaluations: at least one, oldest first, all of the same classes.
-      title: below epoch and top-5, which are printed on every frame.
+      title: below epoch and accuracies, which are printed on every frame.
       names: of the classes, in index order.
       order: int `[C]`, the classes from the left and from the top.
     """
+    bytes_per_area = 0.0
     for size in SIZES:
+        if bytes_per_area * size**2 > 1.2 * MAX_BYTES and size != SIZES[-1]:
+            continue  # it would be too large as well, and frames take time
         gif = _draw(evaluations, title, names, order, size)
         if len(gif) < MAX_BYTES:
             break
+        bytes_per_area = len(gif) / size**2
     return gif
 
 
@@ -59,7 +65,7 @@ def _draw(
                 matrix.aggregate(saved.counts, order, side),
                 highest,
                 size=size,
-                title=f'epoch {saved.epoch:g} · top-5 {saved.counts.accuracy(5):.2%}',
+                title=matrix.write_title(saved),
                 subtitle=title,
                 names=names,
                 order=order,

@@ -18,7 +18,7 @@ def draw_confusion_matrix(
 
     Args:
       saved: the evaluation.
-      title: below epoch and top-5.
+      title: below epoch and accuracies.
       names: of the classes, in index order.
       order: int `[C]`, the classes from the left and from the top.
     """
@@ -27,7 +27,7 @@ def draw_confusion_matrix(
         found,
         matrix.compute_highest(found),
         size=SIZE,
-        title=f'epoch {saved.epoch:g} · top-5 {saved.counts.accuracy(5):.2%}',
+        title=matrix.write_title(saved),
         subtitle=title,
         names=names,
         order=order,

@@ -2,12 +2,17 @@
 
 import dataclasses
 import io
+import warnings
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 DPI = 100
+
+matplotlib.rcParams['text.parse_math'] = False  # a dollar in the name of a class is a dollar
+warnings.filterwarnings('ignore', 'Glyph .* missing from font')  # the picture shows a box instead
 
 
 @dataclasses.dataclass(frozen=True)
