@@ -119,7 +119,7 @@ def test_a_spoilt_row_is_left_out_and_said(path, spoilt, caplog):
     path.write_bytes(path.read_bytes() + spoilt)
     with caplog.at_level(logging.WARNING, logger='absl'):
         write_rows(path, [30], start_step=20, x=1)
-    assert '1 rows are cut short' in caplog.text
+    assert 'cut short, and left out: 1' in caplog.text
     assert read_steps(path) == [10, 30]
 
 

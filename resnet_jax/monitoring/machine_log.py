@@ -110,7 +110,9 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     rows = [dict(zip(columns, row, strict=True)) for row in cells if _is_whole(row, len(columns))]
     if torn or len(rows) < len(lines):
         logging.warning(
-            '%s: %d rows are cut short, and left out', path, len(lines) + bool(torn) - len(rows)
+            '%s: rows that are cut short, and left out: %d',
+            path,
+            len(lines) + bool(torn) - len(rows),
         )
     return columns, rows
 
