@@ -26,61 +26,65 @@ def describe_classes(
     """
     scores = class_scores.score_classes(last.counts)
     worst, best = class_scores.find_worst_and_best(scores, NUM_LISTED)
-    has_ids = any(split_name(name)[0] != name for name in names)
-
-    def name_class(index: int) -> list[str]:
-        return list(split_name(names[index])) if has_ids else [names[index]]
-
-    def describe(score: ClassScore) -> list[page.Cell]:
-        accuracies = (
-            Number(score.top5, f'{score.top5:.1%}'),
-            Number(score.top1, f'{score.top1:.1%}'),
-        )
-        taken_for = names[score.taken_for] if score.taken_for_count else ''
-        return [*name_class(score.index), *accuracies, taken_for]
-
-    first = ['id', 'class'] if has_ids else ['class']
-    header = [*first, 'top-5', 'top-1', 'most often taken for']
     listed = [
-        page.Table(f'The {len(some)} {which} classes', header, [describe(one) for one in some])
+        _list_classes(f'The {len(some)} {which} classes', some, names)
         for which, some in (('worst', worst), ('best', best))
     ]
-    pair_rows = [
+    every = _list_classes(f'All {len(scores):,} classes', scores, names, key='classes')
+    where = f'On the validation images, after epoch {last.epoch:g}.'
+    return [
+        page.Section(
+            'Most confused pairs',
+            f'{where} All are in confused_pairs.csv.',
+            tables=[_list_pairs(pairs, names)],
+        ),
+        page.Section('Worst and best classes', f'{where} By top-5, then top-1.', tables=listed),
+        page.Section('All classes', f'{where} Click a heading to sort.', tables=[every]),
+    ]
+
+
+def _list_pairs(pairs: Sequence[ConfusedPair], names: Sequence[str]) -> page.Table:
+    """Returns the first pairs."""
+    rows = [
         [
-            *name_class(pair.true),
-            *name_class(pair.predicted),
+            *_name_class(pair.true, names),
+            *_name_class(pair.predicted, names),
             Number(pair.top1_count, f'{pair.top1_count:,}'),
             Number(pair.top1_count, f'{pair.top1_count / pair.num_examples:.1%}'),
             Number(pair.top5_count, f'{pair.top5_count:,}'),
         ]
         for pair in pairs[:NUM_LISTED]
     ]
-    pair_header = [f'{which} {word}' for which in ('true', 'predicted') for word in first]
-    pair_header += ['times first', 'of its images', 'times in five']
-    caption = f'The {len(pair_rows)} most confused pairs of {len(pairs):,}'
-    every = page.Table(
-        f'All {len(scores):,} classes',
-        [*header, 'times', 'images'],
+    header = [f'{which} {word}' for which in ('true', 'predicted') for word in _name_columns(names)]
+    header += ['times first', 'of its images', 'times in five']
+    return page.Table(f'The {len(rows)} most confused pairs, of {len(pairs):,}', header, rows)
+
+
+def _list_classes(
+    caption: str, scores: Sequence[ClassScore], names: Sequence[str], key: str = ''
+) -> page.Table:
+    rows = [
         [
-            [
-                *describe(score),
-                Number(score.taken_for_count, f'{score.taken_for_count:,}'),
-                Number(score.num_examples, f'{score.num_examples:,}'),
-            ]
-            for score in scores
-        ],
-        key='classes',
-    )
-    where = f'On the validation images, after epoch {last.epoch:g}.'
-    return [
-        page.Section(
-            'Most confused pairs',
-            f'{where} All are in confused_pairs.csv.',
-            tables=[page.Table(caption, pair_header, pair_rows)],
-        ),
-        page.Section('Worst and best classes', f'{where} By top-5, then top-1.', tables=listed),
-        page.Section('All classes', f'{where} Click a heading to sort.', tables=[every]),
+            *_name_class(score.index, names),
+            Number(score.top5, f'{score.top5:.1%}'),
+            Number(score.top1, f'{score.top1:.1%}'),
+            names[score.taken_for] if score.taken_for_count else '',
+            Number(score.taken_for_count, f'{score.taken_for_count:,}'),
+            Number(score.num_examples, f'{score.num_examples:,}'),
+        ]
+        for score in scores
     ]
+    header = [*_name_columns(names), 'top-5', 'top-1', 'most often taken for', 'times', 'images']
+    return page.Table(caption, header, rows, key)
+
+
+def _name_columns(names: Sequence[str]) -> list[str]:
+    """Returns the headings of the columns that name a class; ids only where classes have some."""
+    return ['id', 'class'] if split_name(names[0])[0] != names[0] else ['class']
+
+
+def _name_class(index: int, names: Sequence[str]) -> list[str]:
+    return list(split_name(names[index])) if len(_name_columns(names)) == 2 else [names[index]]
 
 
 def write_pairs(pairs: Sequence[ConfusedPair], names: Sequence[str]) -> str:

@@ -26,8 +26,8 @@ MATRIX_SHARE = 0.87
 _MIN_CELL = 4
 """Pixels from which on a cell is drawn as a square; smaller ones as points."""
 
-_MAX_POINTS = 64
-"""Points that a cell's count is spread over at most, so that no count takes memory at will."""
+_MAX_POINTS = 2_000_000
+"""Of more predictions than these, several share a point, so that no count takes memory at will."""
 
 _FEW_CLASSES = 50
 """Below so many, five predictions would fill much of every row: only the first is drawn."""
@@ -55,12 +55,14 @@ def aggregate(counts: ConfusionCounts, order: np.ndarray, size: int) -> xarray.D
     true, predicted, rank = counts.true[drawn], counts.predicted[drawn], counts.rank[drawn]
     count = counts.count[drawn]
     as_squares = num_classes * _MIN_CELL <= size
-    copies = np.minimum(count, 1 if as_squares else _MAX_POINTS).astype(np.int64)
+    most = 2**32 if count.sum(dtype=np.int64) <= _MAX_POINTS else _MAX_POINTS // len(count)
+    copies = np.minimum(count.astype(np.int64), 1 if as_squares else max(most, 1))
     place = np.empty(num_classes, np.int64)
     place[order] = np.arange(num_classes)
     cell = np.repeat(true.astype(np.uint64) * num_classes + predicted, copies)
     number = np.arange(len(cell)) - np.repeat(np.cumsum(copies) - copies, copies)
-    spot = (cell << np.uint64(9)) + number.astype(np.uint64) + np.repeat(rank, copies) * 64
+    spot = (cell << np.uint64(28)) + number.astype(np.uint64)
+    spot += np.repeat(rank, copies).astype(np.uint64) << np.uint64(24)
     points = pandas.DataFrame(
         {
             'predicted': np.repeat(place[predicted], copies) + _scatter(2 * spot),
