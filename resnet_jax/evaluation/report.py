@@ -45,7 +45,8 @@ def write_report(run: Workdir, order: str = 'index') -> Path:
         files['machine.png'] = machine['light']
         sections.append(_describe_machine(machine))
     sections.append(_describe_run(record))
-    subtitle = f'{run.path.name}, a run of resnet_jax; evaluations: {len(record.metrics["step"])}'
+    number = len(record.metrics['step'])
+    subtitle = f'{run.path.resolve().name}, a run of resnet_jax; evaluations: {number}'
     html = page.render_page(record.title, subtitle, _choose_tiles(record), sections)
     files['index.html'] = html.encode()
     workdir.make_folder(run.report)

@@ -16,8 +16,8 @@ from resnet_jax.evaluation.confusion import ConfusionCounts, SavedConfusion
 from resnet_jax.evaluation.figures import class_axes, style
 from resnet_jax.evaluation.figures.class_axes import BACKGROUND, INK, MUTED
 
-COLORS = tuple(colors.to_hex(colormaps['inferno'](0.3 + 0.7 * i / 63)) for i in range(64))
-"""From few predictions to most: matplotlib's inferno without its darkest part, which one could not
+COLORS = tuple(colors.to_hex(colormaps['inferno'](0.38 + 0.62 * i / 63)) for i in range(64))
+"""From few predictions to most: matplotlib's inferno without its darkest third, which one could not
 tell from the background."""
 
 MATRIX_SHARE = 0.87
@@ -84,8 +84,8 @@ def _scatter(numbers: np.ndarray) -> np.ndarray:
 
 
 def compute_highest(found: xarray.DataArray) -> float:
-    """Returns the most predictions on any pixel; 1 where there are none."""
-    return float(np.nanmax(found.to_numpy(), initial=1))
+    """Returns the most predictions on any pixel, at least 2: a scale has two ends."""
+    return float(np.nanmax(found.to_numpy(), initial=2))
 
 
 def write_title(saved: SavedConfusion) -> str:
@@ -110,7 +110,7 @@ def draw_matrix(
 
     Args:
       found: from `aggregate`.
-      highest: what the brightest colour stands for; the scale is logarithmic.
+      highest: what the brightest colour stands for, the darkest being 1; the scale is logarithmic.
       size: of the whole picture in pixels, of which the matrix has `MATRIX_SHARE`.
       title: large, in the upper left corner.
       subtitle: below it.
@@ -139,8 +139,7 @@ def draw_matrix(
 
 def _shade(found: xarray.DataArray, highest: float) -> np.ndarray:
     """Returns uint8 `[pixels, pixels, 4]`, transparent where nothing is."""
-    span = (0.5, max(highest, 1.5))
-    image = transfer_functions.shade(found, cmap=list(COLORS), how='log', span=span)
+    image = transfer_functions.shade(found, cmap=list(COLORS), how='log', span=(1, highest))
     return np.asarray(image.to_pil(origin='upper'))
 
 
