@@ -58,6 +58,10 @@ class Workdir:
         return self.path / 'metrics.csv'
 
     @property
+    def machine_csv(self) -> Path:
+        return self.path / 'machine.csv'
+
+    @property
     def confusion(self) -> Path:
         return self.path / 'confusion'
 

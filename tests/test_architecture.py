@@ -12,10 +12,10 @@ FLOORS = (
     # 0, the ground
     'base_config flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers data.sources data.records data.split '
+    'models.resnet models.layers models.macs data.sources data.records data.split '
     'data.preprocessing data.class_names data.class_groups '
     'training.schedules training.optimizers evaluation.confusion monitoring.* '
-    'evaluation.class_order evaluation.class_scores evaluation.tables',
+    'evaluation.class_order evaluation.class_scores evaluation.tables evaluation.mxnet_r',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
     'training.restoring training.reporting training.health '
@@ -24,7 +24,8 @@ FLOORS = (
     'evaluation.page evaluation.record evaluation.class_tables',
     # 3, jobs
     'training.loop training.job training.plan evaluation.evaluator evaluation.report '
-    'inference.predictor inference.export inference.scoring data.prepare models.weights.*',
+    'inference.predictor inference.drawing inference.export inference.scoring data.prepare '
+    'models.weights.*',
     # 4, the face
     'run __init__',
     # 5, commands

@@ -42,7 +42,7 @@ def test_help_exits_0_and_shows_the_flags(command):
     assert 'Traceback' not in result.stderr
 
 
-@pytest.mark.parametrize('command', ['main', 'evaluate', 'predict', 'report'])
+@pytest.mark.parametrize('command', ['main', 'evaluate', 'predict', 'report', 'plan'])
 def test_a_command_imports_nothing_heavy_before_it_works(command):
     code = f"""
 import sys

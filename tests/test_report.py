@@ -26,7 +26,14 @@ from resnet_jax.training.reporting import Report
 from resnet_jax.types import InputError, RunFailed
 from resnet_jax.workdir import Workdir
 
-FILES = {'progress.png', 'confusion.png', 'confusion.gif', 'confused_pairs.csv', 'index.html'}
+FILES = {
+    'progress.png',
+    'confusion.png',
+    'confusion.gif',
+    'confused_pairs.csv',
+    'machine.png',
+    'index.html',
+}
 
 
 def train(folder, num_epochs):
@@ -91,6 +98,7 @@ def test_only_one_process_writes_the_confusion(writes_files, tmp_path):
         metric_writers.MultiWriter([]),
         Terminal(io.StringIO()),
         writes_files=writes_files,
+        machine_log=None,
         sums=dict.fromkeys(('loss', 'top1', 'top5'), (1.0, 2.0)),
         start_step=0,
         last_step=10,
@@ -134,7 +142,7 @@ def test_a_report_is_replaced_by_the_next(run):
 
 def test_the_pairs_of_imagenet_are_keyed_by_synset_id(simulated):
     write_report(simulated)
-    assert {path.name for path in simulated.report.iterdir()} == FILES | {'machine.png'}
+    assert {path.name for path in simulated.report.iterdir()} == FILES
     rows = list(csv.DictReader((simulated.report / 'confused_pairs.csv').open()))
     names = simulated.read_class_names()
     counts = load_confusion(simulated.confusion_file(3 * 5004)).counts
@@ -174,6 +182,7 @@ def test_the_planted_clusters_can_be_seen(order, simulated):
 
 def test_a_run_without_confusion_or_machine_shows_the_rest(run):
     shutil.rmtree(run.confusion)
+    run.machine_csv.unlink()
     page = write_report(run)
     assert {path.name for path in run.report.iterdir()} == {'progress.png', 'index.html'}
     assert 'Confusion' not in page.read_text()

@@ -43,6 +43,16 @@ def test_what_no_picture_can_show_is_a_gap(run):
     assert all(np.isnan(table[name]).all() for name in 'abc')
 
 
+@pytest.mark.parametrize('torn', ['2', '2,3', '2,30,4.', '"'])
+def test_a_row_that_is_being_written_is_left_out(run, torn):
+    (run.path / 'machine.csv').write_text('step,time_s,a\n1,10,2.5\n' + torn)
+    assert {name: column.tolist() for name, column in read_machine(run).items()} == {
+        'step': [1],
+        'time_s': [10],
+        'a': [2.5],
+    }
+
+
 @pytest.mark.parametrize(
     ('text', 'found'),
     [

@@ -54,6 +54,18 @@ def test_after_a_reset_the_last_rates_hold_until_a_step_is_counted(clock):
     assert speed.rates() == (1, 0)
 
 
+def test_laps_go_on_over_resets(clock):
+    speed = Throughput(batch_size=8)
+    assert all(map(math.isnan, speed.end_lap()))
+    count(speed, clock, [1.0, 1.0], seconds=4)
+    speed.reset()
+    count(speed, clock, [0.0, 0.0], seconds=4)
+    assert speed.end_lap() == (4, 0.25)
+    assert all(map(math.isnan, speed.end_lap()))
+    count(speed, clock, [3.0], seconds=4)
+    assert speed.end_lap() == (2, 0.75)
+
+
 class Devices:
     """Stands for devices that are done with a step when told to."""
 

@@ -147,7 +147,32 @@ def make_image_reader(
     `[image_size, image_size, 3]`. It raises `InputError` with the file's name and the reason when
     the image cannot be read.
     """
-    transform = make_evaluation_transform(config)
+    return _make_reader(make_evaluation_transform(config))
+
+
+def make_view_reader(side: int) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
+    """Returns `read(image)`, which reads a whole image, to look at.
+
+    It takes and raises what that of `make_image_reader` does, and returns uint8 `[H, W, 3]`, made
+    smaller where a side is longer than `side` px.
+    """
+
+    def transform(image: tf.Tensor) -> tf.Tensor:
+        def shrink(shape: tf.Tensor, crop: Callable) -> tf.Tensor:
+            scale = tf.minimum(side / tf.cast(tf.reduce_max(shape), tf.float32), 1.0)
+            size = tf.maximum(_round(tf.cast(shape, tf.float32) * scale), 1)
+            pixels = crop(0, 0, shape[0], shape[1])
+            resized = tf.image.resize(pixels, size, antialias=True)
+            return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+        return _with_crop(image, shrink)
+
+    return _make_reader(transform)
+
+
+def _make_reader(
+    transform: Callable[[tf.Tensor], tf.Tensor],
+) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
     transform_encoded = tf.function(transform, input_signature=[tf.TensorSpec([], tf.string)])
     transform_pixels = tf.function(
         transform, input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)]

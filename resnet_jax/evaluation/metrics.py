@@ -111,6 +111,8 @@ class EvaluationResult:
       top5: fraction whose label is among the five most probable (all, if there are fewer).
       counts: which classes were predicted for which, by rank.
       averaged: whether the weights were the average over steps (`config.ema_decay`).
+      mxnet_r_top5: what MXNet's R package would have called top-5 (`evaluation.mxnet_r`), where it
+        was asked for.
     """
 
     split: str
@@ -122,6 +124,7 @@ class EvaluationResult:
     top5: float
     counts: ConfusionCounts
     averaged: bool
+    mxnet_r_top5: float | None = None
 
     @property
     def confusion(self) -> np.ndarray:

@@ -30,7 +30,8 @@ def read_metrics(run: Workdir) -> Table:
 def read_machine(run: Workdir) -> Table:
     """Returns `machine.csv`; without columns when it has no rows or is not there.
 
-    Which columns there are depends on the machine; `time_s` is always among them.
+    Which columns there are depends on the machine; `time_s` is always among them. Rows are appended
+    while the run goes on, so what stands behind the last line's end is left out.
 
     Raises:
       InputError: when it is not such a table.
@@ -39,7 +40,8 @@ def read_machine(run: Workdir) -> Table:
     if not path.exists():
         return {}
     try:
-        header, *rows = csv.reader(io.StringIO(read_text(path)), strict=True)
+        whole, end, _ = read_text(path).rpartition('\n')
+        header, *rows = csv.reader(io.StringIO(whole + end), strict=True)
     except (csv.Error, ValueError) as error:
         raise InputError(f'{path}: expected a table, found {error}') from None
     if 'time_s' not in header:

@@ -4,15 +4,25 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
 T = TypeVar('T')
 
 
+class Counts(NamedTuple):
+    """What has been counted: seconds while the clock ran, those without input, and steps."""
+
+    seconds: float = 0.0
+    seconds_waited: float = 0.0
+    steps: int = 0
+
+
 class Throughput:
     """Training speed; what happens while the clock stands (evaluation, compilation) does not count.
+
+    Rates are images a second, and the share of the time for which the input was missing.
 
     Args:
       batch_size: images a step.
@@ -21,8 +31,8 @@ class Throughput:
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
         self._resumed: float | None = None
+        self._total = self._at_reset = self._at_lap = Counts()
         self._rates = math.nan, math.nan
-        self.reset()
 
     def resume(self) -> None:
         """Starts the clock, when all steps before are done."""
@@ -31,31 +41,43 @@ class Throughput:
     def pause(self) -> None:
         """Stops the clock, when all steps before are done."""
         if self._resumed is not None:
-            self._seconds += time.perf_counter() - self._resumed
+            self._add(seconds=time.perf_counter() - self._resumed)
             self._resumed = None
 
     def add_step(self, seconds_waited: float) -> None:
         """Counts a step, and the time for which its input was missing, if the clock runs."""
         if self._resumed is not None:
-            self._steps += 1
-            self._seconds_waited += seconds_waited
+            self._add(seconds_waited=seconds_waited, steps=1)
 
     def rates(self) -> tuple[float, float]:
-        """Returns images a second and the share of time without input, up to the last `pause`.
+        """Returns the rates from the last `reset` to the last `pause`.
 
-        They are means since the last `reset`; if no step was counted since, the last ones known;
-        nan before the first step that counts.
+        If no step was counted between them, those that were returned last; nan before any.
         """
-        if self._steps and self._seconds:
-            self._rates = (
-                self._steps * self._batch_size / self._seconds,
-                min(self._seconds_waited / self._seconds, 1.0),
-            )
+        found = self._since(self._at_reset)
+        if not math.isnan(found[0]):
+            self._rates = found
         return self._rates
 
     def reset(self) -> None:
-        """Starts new means."""
-        self._seconds, self._seconds_waited, self._steps = 0.0, 0.0, 0
+        """Starts new means for `rates`."""
+        self._at_reset = self._total
+
+    def end_lap(self) -> tuple[float, float]:
+        """Returns the rates since the last call, whatever was reset; nan without a step."""
+        lap, self._at_lap = self._since(self._at_lap), self._total
+        return lap
+
+    def _add(self, **counts: float) -> None:
+        added = Counts(**counts)
+        self._total = Counts(*(a + b for a, b in zip(self._total, added, strict=True)))
+
+    def _since(self, before: Counts) -> tuple[float, float]:
+        found = Counts(*(now - then for now, then in zip(self._total, before, strict=True)))
+        if not (found.steps and found.seconds):
+            return math.nan, math.nan
+        speed = found.steps * self._batch_size / found.seconds
+        return speed, min(found.seconds_waited / found.seconds, 1.0)
 
 
 class InputWait:

@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline
 from resnet_jax.monitoring import tensorboard
+from resnet_jax.monitoring.machine import Machine
+from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.monitoring.throughput import InputWait
@@ -97,6 +99,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
             metric_writer,
             screen,
             writes_files=parallel.is_first_process(),
+            machine_log=_open_machine_log(job, metadata.step),
             sums=metadata.train_sums,
             start_step=metadata.step,
             last_step=job.last_step,
@@ -136,18 +139,18 @@ def _say_complete(workdir: Workdir) -> None:
 def _create_metric_writer(
     job: Job, screen: Terminal, start_step: int
 ) -> metric_writers.MetricWriter:
-    """Returns CLU's writer to TensorBoard, and to the log where there is no progress line.
-
-    It is not asynchronous: what it has written is on the disk, and its errors come where they
-    belong. Only the first process writes.
-    """
-    folder = str(job.workdir.tensorboard)
+    """Returns the writer to TensorBoard and the log; only the first process writes."""
     if not parallel.is_first_process():
         return metric_writers.MultiWriter([])
-    tensorboard.begin_session(folder, start_step)
-    if screen.interactive:
-        return metric_writers.SummaryWriter(folder)
-    return metric_writers.create_default_writer(folder, asynchronous=False)
+    folder = str(job.workdir.tensorboard)
+    return tensorboard.create_writer(folder, start_step, with_log=not screen.interactive)
+
+
+def _open_machine_log(job: Job, start_step: int) -> MachineLog | None:
+    """Returns the log of the first process's machine; the others write none."""
+    if not parallel.is_first_process():
+        return None
+    return MachineLog(job.workdir.machine_csv, Machine(job.mesh.local_devices), start_step)
 
 
 def _run_steps(

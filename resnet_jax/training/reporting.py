@@ -11,6 +11,7 @@ from clu import metric_writers
 
 from resnet_jax.evaluation import confusion, metrics
 from resnet_jax.monitoring import tensorboard
+from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.monitoring.terminal import Terminal, format_duration
 from resnet_jax.monitoring.throughput import Throughput
 from resnet_jax.types import RunFailed
@@ -32,6 +33,7 @@ class Report:
       writer: CLU's.
       screen: where the progress line goes.
       writes_files: whether this process is the one that does.
+      machine_log: of the process that writes files.
       sums: of the training metrics from the last row to `start_step`.
       start_step: steps done before.
       last_step: of the run.
@@ -46,6 +48,7 @@ class Report:
         screen: Terminal,
         *,
         writes_files: bool,
+        machine_log: MachineLog | None,
         sums: metrics.Sums,
         start_step: int,
         last_step: int,
@@ -56,6 +59,7 @@ class Report:
         self._writer = writer
         self._screen = screen
         self._writes_files = writes_files
+        self._machine_log = machine_log
         self._last_step = last_step
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
@@ -115,6 +119,7 @@ class Report:
                 'minutes_left': seconds_left / 60,
             }
         tensorboard.write_scalars(self._writer, step, scalars)
+        self._log_machine(step)
         self._screen.show_progress(
             f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'
             f'   loss {means["loss"]:.4f}   top-5 {means["top5"]:.2%}'
@@ -130,6 +135,18 @@ class Report:
                 100 * input_wait,
             )
 
+    def _log_machine(self, step: int) -> None:
+        """Writes what the machine did since the last call."""
+        if self._machine_log:
+            speed, input_wait = self._throughput.end_lap()
+            rates = {
+                'images_per_second': round(speed, 1),
+                'input_wait_fraction': round(input_wait, 4),
+            }
+            found = self._machine_log.add_row(step, rates)
+            tagged = {f'{tensorboard.MACHINE_PREFIX}{name}': found[name] for name in found}
+            tensorboard.write_scalars(self._writer, step, tagged)
+
     @property
     def sums(self) -> metrics.Sums:
         """The sums of the training metrics of all steps since the last row."""
@@ -144,6 +161,8 @@ class Report:
         yield
         self._fetch(all_but=0)
         self._throughput.resume()
+        if self._machine_log:
+            self._machine_log.start_clock()
 
     def add_row(self, step: int, learning_rate: float, result: metrics.EvaluationResult) -> None:
         """Adds an evaluation of the validation split to the files, TensorBoard and the log."""
