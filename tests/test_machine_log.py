@@ -34,6 +34,7 @@ COLUMNS = [
     'host_memory_used_bytes',
     'process_memory_bytes',
     'images_per_second',
+    'input_wait_fraction',
 ]
 
 
