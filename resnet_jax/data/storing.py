@@ -86,4 +86,4 @@ def serialize(features: Any, image: bytes | np.ndarray, label: int) -> bytes:
     """Returns the record of an example whose image `encode` made."""
     if isinstance(image, bytes):
         image = io.BytesIO(image)
-    return features.serialize_example(features.encode_example({'image': image, 'label': label}))
+    return features.serialize_example({'image': image, 'label': label})
