@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,10 +112,10 @@ def _require_same_classes(config: ConfigDict, splits: dict[str, Source]) -> tupl
 
 def _file_prefix(config: ConfigDict) -> str:
     name = config.data.name
-    if not re.fullmatch(r'[A-Za-z]\w*(/[\w.-]+)?', name, re.ASCII) or name.endswith('.'):
+    if not re.fullmatch(r'[a-z][a-z0-9_]*(/[\w.-]+)?', name, re.ASCII) or name.endswith('.'):
         raise InputError(
-            f'config.data.name = {name!r}: expected the new name of a TFDS data set: a letter and '
-            'then letters, digits or _'
+            f'config.data.name = {name!r}: expected the new name of a TFDS data set: a small '
+            'letter and then small letters, digits or _'
         )
     return name.partition('/')[0]
 
@@ -140,6 +141,8 @@ def _open_folder(output: Path) -> Path:
                 'another, or take those away'
             )
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise InputError(
             f'--output={output}: expected a folder to write into, found: {error.strerror}'
@@ -155,7 +158,7 @@ def _require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
     try:
         before = json.loads(path.read_text(encoding='utf-8'))
         changed = [f'{key} {before.get(key)!r}' for key in settings if before[key] != settings[key]]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         changed = ['something else']
     if changed:
         raise InputError(
@@ -246,12 +249,15 @@ def _finish(
     for split in settings['num_positions']:
         if not any(file.num_examples for file in files if file.split == split):
             raise InputError(f'split {split!r}: expected an image that can be decoded, found none')
-    record_files.write_description(folder, files, features, settings)
     target = output / config.data.name / record_files.VERSION
-    target.parent.mkdir(parents=True, exist_ok=True)
-    (folder / 'settings.json').unlink()
-    (folder / '.lock').unlink()
-    folder.rename(target)
+    with record_files.explained(target):
+        record_files.write_description(folder, files, features, settings)
+        for path in folder.glob('.*.tmp'):  # of a process that was killed
+            path.unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+        (target / 'settings.json').unlink()  # not before: they guard what is unfinished
+        (target / '.lock').unlink()
     num_bad = sum(len(file.bad_images) for file in files)
     logging.info(
         '%s: %d images, %.2f GB%s. Read them with --config.data.source=tfds --config.data.dir=%s',
