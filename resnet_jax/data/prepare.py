@@ -65,17 +65,16 @@ def prepare(
     """
     splits = {split: sources.load_source(config, split) for split in _whole_splits(config)}
     names = _require_same_classes(config, splits)
+    prefix = _file_prefix(config)
+    per_file = max(FILE_BYTES // encoding.bytes_per_image, 1)
+    planned = [
+        file
+        for split, source in splits.items()
+        for file in record_files.plan_files(prefix, split, source.num_examples, per_file)
+    ]
     folder = _open_folder(output)
     with locked(folder, '--output'):
         _require_same_settings(folder, _describe(config, encoding, splits))
-        per_file = max(FILE_BYTES // encoding.bytes_per_image, 1)
-        planned = [
-            file
-            for split, source in splits.items()
-            for file in record_files.plan_files(
-                _file_prefix(config), split, source.num_examples, per_file
-            )
-        ]
         written = record_files.read_written(folder, planned)
         _require_space(output, planned[len(written) :], encoding)
         features = storing.create_features(encoding, names)
@@ -152,7 +151,9 @@ def _open_folder(output: Path) -> Path:
 
 def _require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / 'settings.json'
-    if not path.exists():
+    if not (folder / 'files.jsonl').exists():  # no file is known to be whole
+        for file in folder.glob('*.tfrecord-*'):
+            file.unlink()
         write_text(path, json.dumps(settings, indent=2) + '\n')
         return
     try:
