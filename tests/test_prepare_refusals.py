@@ -169,6 +169,7 @@ def test_a_folder_in_which_another_process_works_is_refused(photographs, begun):
 def test_a_name_that_tfds_could_not_read_is_refused(photographs, tmp_path, name):
     message = refusal(folder_config(photographs, name=name), tmp_path / 'new')
     assert f'config.data.name = {name!r}' in message
+    assert not (tmp_path / 'new').exists()
 
 
 @pytest.mark.parametrize('name', ['my_photos2', 'imagenet2012', 'a/B.c', 'a/1.0.0'])
@@ -182,10 +183,27 @@ def test_too_little_room_is_refused_before_anything_is_written(photographs, tmp_
     def few_bytes(_):
         return shutil._ntuple_diskusage(10**6, 10**6 - 2000, 2000)
 
-    monkeypatch.setattr(shutil, 'disk_usage', few_bytes)
-    message = refusal(folder_config(photographs), tmp_path / 'new')
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, 'disk_usage', few_bytes)
+        message = refusal(folder_config(photographs), tmp_path / 'new')
     assert 'expected room for about 0.0 GB' in message
     assert not list((tmp_path / 'new').rglob('*.tfrecord*'))
+    prepare_set(folder_config(photographs), tmp_path / 'new', 'jpeg', 7)  # smaller, it fits
+
+
+def test_settings_that_went_away_are_not_guessed(photographs, begun):
+    (begun / 'unfinished/settings.json').unlink()
+    before = read_files(begun)
+    assert 'begun with something else' in refusal(folder_config(photographs), begun)
+    assert read_files(begun) == before
+
+
+def test_a_file_that_nobody_listed_does_not_stay(photographs, finished, tmp_path):
+    unfinished = tmp_path / 'new/unfinished'
+    unfinished.mkdir(parents=True)
+    (unfinished / 'photographs-train.tfrecord-00000-of-00001').write_text('of other settings')
+    prepare_set(folder_config(photographs), tmp_path / 'new', *RAW)
+    assert read_files(tmp_path / 'new') == read_files(finished)
 
 
 def test_splits_of_other_classes_are_refused(photographs, tmp_path):
