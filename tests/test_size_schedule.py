@@ -113,7 +113,7 @@ def test_every_batch_of_an_epoch_has_its_size(batches):
     ]
 
 
-@pytest.mark.parametrize('start_step', [1, 4, 5, 6, 14, 15, 19])
+@pytest.mark.parametrize('start_step', [4, 5, 15])
 def test_batches_from_any_step_on_are_the_same(batches, start_step):
     tail = batches_of(start_step)
     assert len(tail) == 20 - start_step
