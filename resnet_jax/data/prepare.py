@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,17 +65,16 @@ def prepare(
     """
     splits = {split: sources.load_source(config, split) for split in _whole_splits(config)}
     names = _require_same_classes(config, splits)
+    prefix = _file_prefix(config)
+    per_file = max(FILE_BYTES // encoding.bytes_per_image, 1)
+    planned = [
+        file
+        for split, source in splits.items()
+        for file in record_files.plan_files(prefix, split, source.num_examples, per_file)
+    ]
     folder = _open_folder(output)
     with locked(folder, '--output'):
         _require_same_settings(folder, _describe(config, encoding, splits))
-        per_file = max(FILE_BYTES // encoding.bytes_per_image, 1)
-        planned = [
-            file
-            for split, source in splits.items()
-            for file in record_files.plan_files(
-                _file_prefix(config), split, source.num_examples, per_file
-            )
-        ]
         written = record_files.read_written(folder, planned)
         _require_space(output, planned[len(written) :], encoding)
         features = storing.create_features(encoding, names)
@@ -111,10 +111,10 @@ def _require_same_classes(config: ConfigDict, splits: dict[str, Source]) -> tupl
 
 def _file_prefix(config: ConfigDict) -> str:
     name = config.data.name
-    if not re.fullmatch(r'[A-Za-z]\w*(/[\w.-]+)?', name, re.ASCII) or name.endswith('.'):
+    if not re.fullmatch(r'[a-z][a-z0-9_]*(/[\w.-]+)?', name, re.ASCII) or name.endswith('.'):
         raise InputError(
-            f'config.data.name = {name!r}: expected the new name of a TFDS data set: a letter and '
-            'then letters, digits or _'
+            f'config.data.name = {name!r}: expected the new name of a TFDS data set: a small '
+            'letter and then small letters, digits or _'
         )
     return name.partition('/')[0]
 
@@ -140,6 +140,8 @@ def _open_folder(output: Path) -> Path:
                 'another, or take those away'
             )
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise InputError(
             f'--output={output}: expected a folder to write into, found: {error.strerror}'
@@ -149,13 +151,15 @@ def _open_folder(output: Path) -> Path:
 
 def _require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / 'settings.json'
-    if not path.exists():
+    if not (folder / 'files.jsonl').exists():  # no file is known to be whole
+        for file in folder.glob('*.tfrecord-*'):
+            file.unlink()
         write_text(path, json.dumps(settings, indent=2) + '\n')
         return
     try:
         before = json.loads(path.read_text(encoding='utf-8'))
         changed = [f'{key} {before.get(key)!r}' for key in settings if before[key] != settings[key]]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         changed = ['something else']
     if changed:
         raise InputError(
@@ -246,12 +250,15 @@ def _finish(
     for split in settings['num_positions']:
         if not any(file.num_examples for file in files if file.split == split):
             raise InputError(f'split {split!r}: expected an image that can be decoded, found none')
-    record_files.write_description(folder, files, features, settings)
     target = output / config.data.name / record_files.VERSION
-    target.parent.mkdir(parents=True, exist_ok=True)
-    (folder / 'settings.json').unlink()
-    (folder / '.lock').unlink()
-    folder.rename(target)
+    with record_files.explained(target):
+        record_files.write_description(folder, files, features, settings)
+        for path in folder.glob('.*.tmp'):  # of a process that was killed
+            path.unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+        (target / 'settings.json').unlink()  # not before: they guard what is unfinished
+        (target / '.lock').unlink()
     num_bad = sum(len(file.bad_images) for file in files)
     logging.info(
         '%s: %d images, %.2f GB%s. Read them with --config.data.source=tfds --config.data.dir=%s',

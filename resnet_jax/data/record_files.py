@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +64,48 @@ def read_written(folder: Path, planned: Sequence[RecordFile]) -> list[RecordFile
     One that is not as it was written, and all behind it, will be written again.
     """
     written = []
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         lines = (folder / 'files.jsonl').read_text(encoding='utf-8').splitlines()
         for plan, line in zip(planned, lines, strict=False):
             file = RecordFile(**json.loads(line))
-            path = folder / plan.name
-            as_planned = (file.name, file.start, file.num_positions) == (
-                *(plan.name, plan.start, plan.num_positions),
-            )
-            if not (as_planned and path.stat().st_size == file.num_bytes):
+            if not _is_as_planned(file, plan):
+                break
+            if (folder / plan.name).stat().st_size != file.num_bytes:
                 break
             written.append(file)
     return written
+
+
+def _is_as_planned(file: RecordFile, plan: RecordFile) -> bool:
+    bad_images = [[str(text) for text in (name, fault)] for name, fault in file.bad_images]
+    num_examples = plan.num_positions - len(bad_images)
+    expected = dataclasses.replace(
+        plan,
+        num_examples=num_examples,
+        num_bytes=file.num_bytes,
+        sha256=str(file.sha256),
+        bad_images=bad_images,
+    )
+    return file == expected and type(file.num_examples) is int
 
 
 def write_list(folder: Path, files: Iterable[RecordFile]) -> None:
     """Notes which files are written, for `read_written`."""
     lines = [json.dumps(dataclasses.asdict(file)) + '\n' for file in files]
     write_text(folder / 'files.jsonl', ''.join(lines))
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Raises `RunFailed` with the path and the reason where the disk does not take it."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        reason = getattr(error, 'strerror', None) or getattr(error, 'message', str(error))
+        raise RunFailed(
+            f'{path}: cannot be written: {reason}. The files before it are whole; make '
+            'room or mend the disk, and start the same command again'
+        ) from None
 
 
 class FileWriter:
@@ -96,14 +120,14 @@ class FileWriter:
         self._temporary = folder / f'.{file.name}.tmp'
         self._checksum = hashlib.sha256()
         self.file = dataclasses.replace(file, num_examples=0, bad_images=[])
-        with self._explained():
+        with explained(self._path):
             self._writer = tf.io.TFRecordWriter(str(self._temporary))
 
     def write(self, record: bytes) -> None:
         """Adds a record."""
         self._checksum.update(record)
         self.file.num_examples += 1
-        with self._explained():
+        with explained(self._path):
             self._writer.write(record)
 
     def leave_out(self, name: str, fault: str) -> None:
@@ -112,7 +136,7 @@ class FileWriter:
 
     def close(self) -> RecordFile:
         """Puts the file in place and returns what it holds."""
-        with self._explained():
+        with explained(self._path):
             self._writer.close()
             with self._temporary.open('rb') as written:
                 os.fsync(written.fileno())
@@ -120,17 +144,6 @@ class FileWriter:
             self.file.num_bytes = self._path.stat().st_size
         self.file.sha256 = self._checksum.hexdigest()
         return self.file
-
-    @contextlib.contextmanager
-    def _explained(self):
-        try:
-            yield
-        except (tf.errors.OpError, OSError) as error:
-            reason = getattr(error, 'strerror', None) or getattr(error, 'message', str(error))
-            raise RunFailed(
-                f'{self._path}: cannot be written: {reason}. The files before it are whole; make '
-                'room or mend the disk, and start the same command again'
-            ) from None
 
 
 def write_bad_images(path: Path, files: Iterable[RecordFile]) -> None:

@@ -83,7 +83,9 @@ def create_features(encoding: Encoding, names: tuple[str, ...]) -> Any:
 
 
 def serialize(features: Any, image: bytes | np.ndarray, label: int) -> bytes:
-    """Returns the record of an example whose image `encode` made."""
+    """Returns the record of an example whose image `encode` made, the same bytes in any process."""
     if isinstance(image, bytes):
         image = io.BytesIO(image)
-    return features.serialize_example({'image': image, 'label': label})
+    record = features.serialize_example({'image': image, 'label': label})
+    # TFDS leaves the order of the fields to protobuf, which draws one for each process.
+    return tf.train.Example.FromString(record).SerializeToString(deterministic=True)
