@@ -218,8 +218,9 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
     Raises:
       InputError: when another process works in it already.
     """
-    with (folder / '.lock').open('w') as file:
+    with contextlib.ExitStack() as stack:
         try:
+            file = stack.enter_context((folder / '.lock').open('w'))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(

@@ -13,7 +13,7 @@ FLOORS = (
     'base_config flags workdir parallel types validation',
     # 1, leaves
     'models.resnet models.layers models.macs data.sources data.records data.split '
-    'data.preprocessing data.class_names data.class_groups '
+    'data.encoded_images data.preprocessing data.augmentation data.class_names data.class_groups '
     'training.schedules training.optimizers evaluation.confusion monitoring.* '
     'evaluation.class_order evaluation.class_scores evaluation.tables evaluation.mxnet_r',
     # 2, parts

@@ -21,6 +21,7 @@ from preparing import (
 from running import CLEAR, FakeTerminal
 
 from resnet_jax.data import prepare, sources
+from resnet_jax.monitoring import progress
 
 SIZE = 32
 RESIZE_LOSS = 2
@@ -212,7 +213,7 @@ def test_quality_is_that_of_the_jpegs(photographs, tmp_path):
 def test_progress_is_a_line_on_a_terminal_and_lines_of_the_log_elsewhere(
     photographs, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(prepare, 'SECONDS_BETWEEN_LINES', {True: 0, False: 0})
+    monkeypatch.setattr(progress, 'SECONDS_BETWEEN_LINES', {True: 0, False: 0})
     pattern = r'\d+% \[=* *\] +\d+ of 21 images +\d+ images/s +\d+\.\d\d GB +\d+ s left'
     screen = FakeTerminal()
     monkeypatch.setenv('COLUMNS', '200')

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from resnet_jax import base_config
-from resnet_jax.data import preprocessing
+from resnet_jax.data import augmentation, preprocessing
 from resnet_jax.types import InputError
 
 PHOTOS = [Path(sklearn.__file__).parent / f'datasets/images/{n}.jpg' for n in ('china', 'flower')]
@@ -43,7 +43,7 @@ def encode(pixels, kind):
 
 def augment(config, image, count, first=0):
     """Returns the results `[count, S, S, 3]` of as many seeds."""
-    transform = preprocessing.make_train_transform(config)
+    transform = augmentation.make_train_transform(config)
     seeds = tf.data.Dataset.range(first, first + count)
     image = tf.constant(image)
     images = seeds.map(
@@ -139,8 +139,8 @@ def random_windows(height, width, count=2000):
 
     @tf.function
     def draw(seed):
-        draws = tf.random.stateless_uniform([4, preprocessing.CROP_ATTEMPTS], seed)
-        return tf.stack(preprocessing._random_window(shape, draws))
+        draws = tf.random.stateless_uniform([4, augmentation.CROP_ATTEMPTS], seed)
+        return tf.stack(augmentation._random_window(shape, draws))
 
     return tf.map_fn(draw, seeds, fn_output_signature=tf.int32).numpy().astype(float).T
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from preparing import PHOTOS
 
 from resnet_jax import base_config
-from resnet_jax.data import preprocessing
+from resnet_jax.data import augmentation, preprocessing
 
 KERNELS = {
     'bilinear': (1, lambda x: np.maximum(1 - abs(x), 0)),
@@ -79,7 +79,7 @@ WINDOWS = {'random_resized_crop': random_window, 'crop_mirror': shifted_window}
 
 
 def train_images(config, image, seeds, size):
-    transform = preprocessing.make_train_transform(config)
+    transform = augmentation.make_train_transform(config)
     seeds = tf.data.Dataset.from_tensor_slices(seeds)
     image = tf.constant(image)
     return list(seeds.map(lambda seed: transform(image, seed, size)).as_numpy_iterator())
@@ -105,8 +105,8 @@ def test_windows_are_those_of_the_draws_exactly(augmentation, shape, monkeypatch
         windows.append(pixels.numpy().astype(int))
         return tf.zeros([size, size, 3], tf.uint8)
 
-    monkeypatch.setattr(preprocessing, '_resize', note)
-    transform = preprocessing.make_train_transform(make_config(56, augmentation=augmentation))
+    monkeypatch.setattr(preprocessing, 'resize', note)
+    transform = augmentation.make_train_transform(make_config(56, augmentation=augmentation))
     image = tf.constant(coordinates(*shape))
     for seed in np.random.default_rng(1).integers(0, 2**40, (100, 2)):
         transform(image, tf.constant(seed), 8)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from resnet_jax.data import preprocessing
+from resnet_jax.data import encoded_images
 from resnet_jax.data.split import Source
 from resnet_jax.types import Batch, InputError, RunFailed
 
@@ -93,7 +93,7 @@ def explain(
                 decode(item, image)
             except tf.errors.InvalidArgumentError:
                 name = source.name(int(source.identify(element)['id']))
-                reason = preprocessing.describe_fault(image.numpy())
+                reason = encoded_images.describe_fault(image.numpy())
                 return InputError(
                     f'{name}: cannot be decoded: {reason}. Mend it, or go on without it with '
                     '--config.data.on_error=skip'

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
-from resnet_jax.data import decoding, preprocessing
+from resnet_jax.data import augmentation, decoding, preprocessing
 from resnet_jax.data.decoding import Decode, Item
 from resnet_jax.data.split import Source
 from resnet_jax.types import Batch, InputError
@@ -72,7 +72,7 @@ def train_batches(
     """
     batch_size = config.batch_size
     steps_per_epoch = compute_steps_per_epoch(source.num_examples, batch_size)
-    transform = preprocessing.make_train_transform(config)
+    transform = augmentation.make_train_transform(config)
     sizes = tf.constant(compute_image_sizes(config), tf.int32)
 
     def items_from(batch: int) -> tf.data.Dataset:

@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,19 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from resnet_jax import validation
-from resnet_jax.data import decoding, preprocessing, record_files, sources, storing
+from resnet_jax.data import decoding, encoded_images, record_files, sources, storing
 from resnet_jax.data.decoding import Item
 from resnet_jax.data.record_files import FileWriter, RecordFile
 from resnet_jax.data.split import Source
 from resnet_jax.data.storing import Encoding
+from resnet_jax.monitoring.progress import Progress
 from resnet_jax.monitoring.signals import StopRequest
-from resnet_jax.monitoring.terminal import Terminal, format_duration
+from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.types import InputError, Stopped
 from resnet_jax.workdir import locked, write_text
 
 FILE_BYTES = 2**27
 """About so large is a file; training shuffles the records of a few files in memory."""
-
-SECONDS_BETWEEN_LINES = {True: 0.2, False: 30.0}
-"""Of the progress line on a terminal, of the log elsewhere."""
 
 
 def prepare(
@@ -78,7 +75,12 @@ def prepare(
         written = record_files.read_written(folder, planned)
         _require_space(output, planned[len(written) :], encoding)
         features = storing.create_features(encoding, names)
-        progress = _Progress(screen, planned, written)
+        progress = Progress(
+            screen,
+            sum(file.num_positions for file in planned),
+            num_done=sum(file.num_positions for file in written),
+            num_bytes=sum(file.num_bytes for file in written),
+        )
         for split, source in splits.items():
             missing = [file for file in planned[len(written) :] if file.split == split]
             if not missing:
@@ -220,7 +222,7 @@ def _write_file(
     source: Source,
     features: Any,
     request: StopRequest,
-    progress: '_Progress',
+    progress: Progress,
 ) -> None:
     for _ in range(writer.file.num_positions):
         if request.signal is not None:
@@ -233,7 +235,7 @@ def _write_file(
             record = storing.serialize(features, example['image'], example['label'])
             writer.write(record)
         else:
-            fault = preprocessing.describe_fault(example['fault'])
+            fault = encoded_images.describe_fault(example['fault'])
             writer.leave_out(source.name(int(example['id'])), fault)
         progress.add(len(record))
 
@@ -268,37 +270,3 @@ def _finish(
         f', without {num_bad} bad ones (bad_images.csv)' if num_bad else '',
         output,
     )
-
-
-class _Progress:
-    """Says how far it is, at which speed, and how long it will take."""
-
-    def __init__(self, screen: Terminal, planned: list[RecordFile], written: list[RecordFile]):
-        self._screen = screen
-        self._num_images = sum(file.num_positions for file in planned)
-        self._first = self._done = sum(file.num_positions for file in written)
-        self._num_bytes = sum(file.num_bytes for file in written)
-        self._start = self._shown = time.perf_counter()
-        if written:
-            logging.info('%d of %d images are written; going on', self._done, self._num_images)
-
-    def add(self, num_bytes: int) -> None:
-        """Takes note of an image that became a record of so many bytes."""
-        self._done += 1
-        self._num_bytes += num_bytes
-        now = time.perf_counter()
-        if now - self._shown < SECONDS_BETWEEN_LINES[self._screen.interactive]:
-            return
-        self._shown = now
-        speed = (self._done - self._first) / (now - self._start)
-        fraction = self._done / self._num_images
-        left = format_duration((self._num_images - self._done) / speed)
-        line = (
-            f'{fraction:4.0%} [{"=" * int(30 * fraction):30}] {self._done:,} of '
-            f'{self._num_images:,} images   {speed:,.0f} images/s   '
-            f'{self._num_bytes / 1e9:.2f} GB   {left} left'
-        )
-        if self._screen.interactive:
-            self._screen.show_progress(line)
-        else:
-            logging.info('%s', line)

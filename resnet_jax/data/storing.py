@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from resnet_jax.data import class_names, preprocessing
+from resnet_jax.data import class_names, encoded_images, preprocessing
 
 PHOTOGRAPH_RATIO = 4 / 3
 JPEG_BYTES_PER_PIXEL = 0.33  # of ImageNet's photographs at 256 px and quality 90
@@ -60,7 +60,7 @@ def make_encoder(encoding: Encoding, config: ConfigDict) -> Callable[[tf.Tensor]
         )
 
     def encode(image: tf.Tensor) -> tf.Tensor:
-        pixels = preprocessing.decode(image, at_least=2 * encoding.size)
+        pixels = encoded_images.decode(image, at_least=2 * encoding.size)
         pixels = cut_square(pixels) if encoding.shape == 'square' else shrink(pixels)
         if encoding.kind == 'raw':
             return pixels
