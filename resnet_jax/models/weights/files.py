@@ -50,6 +50,7 @@ def _is_pickle(path: Path, content: bytes) -> bool:
 def _pickled(path: Path) -> InputError:
     recipe = PICKLE_RECIPE.format(path=path, target=path.with_suffix('.safetensors'))
     return InputError(
-        f'--weights={path}: expected a file that holds arrays only, found a pickle, and to unpickle '
-        f'is to run what it says. If you trust it, where PyTorch is installed:\n  {recipe}'
+        f'--weights={path}: expected a file that holds arrays only, found a pickle, and unpickling '
+        f'runs code. If you trust it, turn it into safetensors where PyTorch is installed:\n'
+        f'  {recipe}'
     )
