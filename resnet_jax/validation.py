@@ -27,6 +27,7 @@ CHOICES = {
     'data.validation_interpolation': ('bilinear', 'bicubic'),
     'data.on_error': ('raise', 'skip'),
     'optimizer.gradient_clip_kind': ('global_norm', 'value'),
+    'optimizer.frozen': ('none', 'backbone'),
     'schedule.name': ('step', 'exponential', 'cosine', 'constant'),
 }
 
@@ -205,6 +206,9 @@ def _validate_combinations(flat: dict[str, Any]) -> None:
     if flat['data.source'] == 'folder':
         allowed = 'the folder that holds <split>/<class>/*.jpg, as data.source is folder'
         _require(flat, 'data.dir', bool(flat['data.dir']), allowed)
+    if not flat['initial_weights']:
+        allowed = 'none, or config.initial_weights: a backbone that is drawn at random must learn'
+        _require(flat, 'optimizer.frozen', flat['optimizer.frozen'] == 'none', allowed)
     validate_shares(flat['batch_size'], flat['num_devices'] or 1)
 
 

@@ -181,6 +181,11 @@ class Workdir:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a file of text whole or not at all; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: to a temporary name, to the disk, then in place.
 
     Raises:
@@ -188,8 +193,8 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        with temporary.open('w', encoding='utf-8') as file:
-            file.write(text)
+        with temporary.open('wb') as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
