@@ -145,7 +145,7 @@ def test_the_package_keeps_to_its_floors_and_fences():
     assert violations(files) == []
 
 
-@pytest.mark.parametrize('library', ['tensorflow', 'jax.pmap', 'absl.flags'])
+@pytest.mark.parametrize('library', ['tensorflow', 'jax.pmap', 'absl.flags', 'safetensors', 'h5py'])
 def test_each_fence_surrounds_something(library):
     inside = [
         module

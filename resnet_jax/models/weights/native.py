@@ -76,11 +76,10 @@ def decode(
         )
     config = validation.from_json(metadata.get('config', ''), where=f'{what}, config')
     class_names = _decode_names(metadata.get('class_names', ''), what)
-    _require_plausible_depth(config, len(arrays), what)
+    _require_plausible(config, arrays, what)
     model = resnet.create_model(config, len(class_names))
-    expected = traverse_util.flatten_dict(
-        resnet.abstract_variables(model, config.data.image_size), sep='/'
-    )
+    image_size = 32  # no array's shape depends on it
+    expected = traverse_util.flatten_dict(resnet.abstract_variables(model, image_size), sep='/')
     faults = [
         f'  {name}: expected {_shape(expected, name)}, found {_shape(arrays, name)}'
         for name in sorted(expected.keys() | arrays.keys())
@@ -106,16 +105,23 @@ def _decode_names(text: str, what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _require_plausible_depth(config: ConfigDict, num_arrays: int, what: str) -> None:
-    """Checks that there are arrays for the blocks, before any network is built."""
-    depth = config.model.depth
-    if depth in base_config.IMAGENET_BLOCKS:
-        return
-    blocks = 3 * base_config.cifar_blocks(depth)[1]
-    if blocks > num_arrays:
+def _require_plausible(config: ConfigDict, arrays: Mapping[str, np.ndarray], what: str) -> None:
+    """Checks that the network that is described is no larger than the file, before it is built.
+
+    Raises:
+      InputError: when it has more blocks than there are arrays, or more channels or classes than
+        any array has along an axis.
+    """
+    model = config.model
+    blocks = 0
+    if model.depth not in base_config.IMAGENET_BLOCKS:
+        blocks = 3 * base_config.cifar_blocks(model.depth)[1]
+    largest = max((size for array in arrays.values() for size in array.shape), default=0)
+    if blocks > len(arrays) or max(model.width, model.num_classes) > largest:
         raise InputError(
-            f'{what}: expected the arrays of {blocks:,} blocks (depth {depth:,}), found '
-            f'{num_arrays:,} arrays'
+            f"{what}: expected the arrays of its config's network (depth {model.depth}, width "
+            f'{model.width}, {model.num_classes} classes), found {len(arrays)} arrays of up to '
+            f'{largest} along an axis'
         )
 
 

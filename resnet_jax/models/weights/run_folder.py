@@ -50,6 +50,7 @@ def write_run(
       RunFailed: when the disk fails meanwhile.
     """
     require_free(folder)
+    folder = folder.absolute()
     temporary = Workdir(folder.with_name(f'.{folder.name}.{os.getpid()}.tmp'))
     with contextlib.ExitStack() as stack:
         temporary.create()
