@@ -73,12 +73,12 @@ def test_keras_s_network_gives_its_logits_from_each_kind_of_file(tmp_path, size)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('depth', [50, 101])
+@pytest.mark.parametrize('depth', [50, 101, 152])
 def test_keras_s_networks_give_their_logits_at_full_size(tmp_path, depth):
     import keras
 
     keras.utils.set_random_seed(0)
-    make = {50: keras.applications.ResNet50V2, 101: keras.applications.ResNet101V2}[depth]
+    make = getattr(keras.applications, f'ResNet{depth}V2')
     model = make(weights=None, classifier_activation=None)
     weight_files.randomise(model)
     imported = assert_same_as_keras(model, 224, [tmp_path / 'a.weights.h5'])

@@ -10,12 +10,16 @@ from resnet_jax import base_config
 from resnet_jax.models import resnet
 
 
-def make_model(depth, variant, stem='cifar', width=4, num_classes=5):
+def make_config(depth, variant, stem='cifar', width=4):
     config = base_config.get_config()
     config.model.update(
         {'depth': depth, 'variant': variant, 'stem': stem, 'width': width, 'dtype': 'float32'}
     )
-    return resnet.create_model(config, num_classes)
+    return config
+
+
+def make_model(depth, variant, stem='cifar', width=4, num_classes=5):
+    return resnet.create_model(make_config(depth, variant, stem, width), num_classes)
 
 
 def random_variables(model):

@@ -1,5 +1,6 @@
 """Opening a file of weights: whole, bounded by its size, and never one that has to be unpickled."""
 
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,8 @@ PICKLE_SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.pkl', '.pickle', '.tar')
 PICKLE_RECIPE = (
     'python -c "import sys, torch; from safetensors.torch import save_file; '
     "w = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
-    "save_file({k: v.contiguous() for k, v in w.get('state_dict', w).items()}, sys.argv[2])\" "
-    '{path} {target}'
+    "w = w.get('state_dict', w); "
+    'save_file(dict(zip(w, (w[k].contiguous() for k in w))), sys.argv[2])"'
 )
 
 
@@ -48,9 +49,9 @@ def _is_pickle(path: Path, content: bytes) -> bool:
 
 
 def _pickled(path: Path) -> InputError:
-    recipe = PICKLE_RECIPE.format(path=path, target=path.with_suffix('.safetensors'))
+    files = shlex.join([str(path), str(path.with_suffix('.safetensors'))])
     return InputError(
         f'--weights={path}: expected a file that holds arrays only, found a pickle, and unpickling '
         f'runs code. If you trust it, turn it into safetensors where PyTorch is installed:\n'
-        f'  {recipe}'
+        f'  {PICKLE_RECIPE} {files}'
     )
