@@ -230,7 +230,7 @@ def test_a_config_of_the_same_network_keeps_its_other_fields(arrays):
     config.batch_size = 12
     found = load(arrays, config).config
     assert (found.batch_size, found.model.dtype, found.data.name) == (12, 'bfloat16', 'digits')
-    assert (found.model.num_classes, found.data.mean) == (5, (0.0, 0.0, 0.0))
+    assert (found.model.num_classes, found.data.mean) == (5, (123.68, 116.779, 103.939))
     assert config.data.mean == (77.9, 77.9, 77.9)
 
 
@@ -285,13 +285,14 @@ def test_an_unknown_format_is_an_error():
         importing.load_weights('torch', safetensors.numpy.save({}), where='a')
 
 
+RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 INCEPTION = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 
 
 @pytest.mark.parametrize(
     ('variant', 'depth', 'stem', 'mean_std', 'sizes', 'interpolation'),
     [
-        ('mxnet', 50, 'imagenet', ((0, 0, 0), (1, 1, 1)), (224, 256), 'bilinear'),
+        ('mxnet', 50, 'imagenet', RAW, (224, 256), 'bilinear'),
         (
             *('gluoncv', 18, 'imagenet'),
             *(((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)), (224, 256), 'bilinear'),
@@ -308,7 +309,9 @@ INCEPTION = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 )
 def test_preprocessing_comes_with_the_weights(variant, depth, stem, mean_std, sizes, interpolation):
     network = recognition.Network(None, variant, depth, stem, 64, 1000)
-    assert published.preprocessing(network) == {
+    image = {'mean': np.array([124.0, 117.0, 104.0]), 'var': np.array([3400.0, 3300.0, 3300.0])}
+    statistics = {'input_norm': image}
+    assert published.preprocessing(network, statistics) == {
         'data.mean': mean_std[0],
         'data.std': mean_std[1],
         'data.image_size': sizes[0],
@@ -316,6 +319,26 @@ def test_preprocessing_comes_with_the_weights(variant, depth, stem, mean_std, si
         'data.train_interpolation': interpolation,
         'data.validation_interpolation': interpolation,
     }
+
+
+MXNET_MEAN = (123.68, 116.779, 103.939)
+
+
+@pytest.mark.parametrize(
+    ('running_mean', 'running_var', 'mean', 'std'),
+    [
+        ((123.9, 116.6, 103.6), (3400, 3300, 3300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        ((0.4, -0.2, 0.1), (3400, 3300, 3300), MXNET_MEAN, (1.0, 1.0, 1.0)),
+        ((0.01, -0.02, 0.01), (1.1, 1.2, 1.1), MXNET_MEAN, (58.393, 57.12, 57.375)),
+    ],
+)
+def test_mxnet_s_running_statistics_of_the_image_tell_how_it_was_normalised(
+    arrays, running_mean, running_var, mean, std
+):
+    arrays['bn_data_moving_mean'] = np.array(running_mean, 'f4')
+    arrays['bn_data_moving_var'] = np.array(running_var, 'f4')
+    data = load(arrays).config.data
+    assert (data.mean, data.std) == (mean, std)
 
 
 def test_names_of_classes_are_those_of_the_published_data():

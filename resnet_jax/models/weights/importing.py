@@ -85,11 +85,13 @@ def load_weights(
         raise InputError(f'--format={file_format}: expected one of {", ".join(FORMATS)}')
     if file_format == native.FORMAT:
         return _load_native(content, where, config)
-    arrays = READERS[file_format](content, where)
+    arrays = READERS[file_format](content, where=where)
     arrays = recognition.clean_names(file_format, arrays, where=where)
     network = recognition.recognise(file_format, arrays, where=where)
-    run_config = _make_config(network, config, where)
+    if config is not None:
+        _require_same_network(config, matching.make_config(network), where)
     variables = matching.match(network, arrays, where=where)
+    run_config = _make_config(network, variables, config)
     return Imported(
         config=run_config,
         class_names=_class_names(network, run_config if config is not None else None),
@@ -98,17 +100,17 @@ def load_weights(
     )
 
 
-def _read_timm(content: bytes, where: str) -> dict[str, np.ndarray]:
+def _read_timm(content: bytes, *, where: str) -> dict[str, np.ndarray]:
     arrays, metadata = safetensors_file.read_safetensors(content, where=where)
     if metadata.get('format') == native.FORMAT:
         raise InputError(f'--weights={where}: this project wrote it; use --format={native.FORMAT}')
     return arrays
 
 
-READERS: dict[str, Callable[[bytes, str], dict[str, np.ndarray]]] = {
-    'mxnet': lambda content, where: mxnet_params.read_params(content, where=where),
+READERS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
+    'mxnet': mxnet_params.read_params,
     'timm': _read_timm,
-    'keras': lambda content, where: keras_file.read_keras(content, where=where),
+    'keras': keras_file.read_keras,
 }
 
 
@@ -117,7 +119,9 @@ def _load_native(content: bytes, where: str, config: ConfigDict | None) -> Impor
     exported = native.decode(arrays, metadata, where=where)
     model = exported.config.model
     if config is not None:
-        _require_same_network(config, exported.config, where)
+        found = copy.deepcopy(exported.config)
+        found.model.num_classes = model.num_classes or len(exported.class_names)
+        _require_same_network(config, found, where)
     return Imported(
         config=exported.config,
         class_names=exported.class_names,
@@ -126,20 +130,17 @@ def _load_native(content: bytes, where: str, config: ConfigDict | None) -> Impor
     )
 
 
-def _make_config(network: Network, config: ConfigDict | None, where: str) -> ConfigDict:
-    """Returns a run's config with the model and preprocessing of the weights.
-
-    Raises:
-      InputError: when the model of the config given is another.
-    """
+def _make_config(
+    network: Network, variables: dict[str, Any], config: ConfigDict | None
+) -> ConfigDict:
+    """Returns a run's config with the model and preprocessing of the weights."""
     if config is None:
         made = base_config.use_data(base_config.get_config(), published.data_set(network))
         made.model.dtype = 'float32'
     else:
         made = copy.deepcopy(config)
-        _require_same_network(config, matching.make_config(network), where)
     before = base_config.flatten(made)
-    preprocessing = published.preprocessing(network)
+    preprocessing = published.preprocessing(network, variables['batch_stats'])
     made.update_from_flattened_dict(network.model_fields() | preprocessing)
     validation.validate(made)
     for field, value in preprocessing.items():
@@ -149,6 +150,11 @@ def _make_config(network: Network, config: ConfigDict | None, where: str) -> Con
 
 
 def _require_same_network(config: ConfigDict, found: ConfigDict, where: str) -> None:
+    """Compares a config's network with that of a file, whose every field is set.
+
+    Raises:
+      InputError: when they differ; lists the fields that do.
+    """
     fields = ('variant', 'depth', 'stem', 'width', 'num_classes', 'batch_norm_epsilon')
     different = []
     for field in fields:
