@@ -17,7 +17,7 @@ from resnet_jax.base_config import flatten, get_config
 from resnet_jax.types import InputError
 
 CHOICES = {
-    'model.variant': ('mxnet', 'gluoncv', 'gluoncv_cifar', 'timm', 'timm_d', 'keras'),
+    'model.variant': ('mxnet', 'timm', 'timm_d', 'gluoncv', 'gluoncv_cifar', 'keras'),
     'model.stem': ('imagenet', 'cifar'),
     'model.dtype': ('float32', 'bfloat16'),
     'model.kernel_init': ('he_fan_out', 'he_fan_in', 'mxnet_2016'),

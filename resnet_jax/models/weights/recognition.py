@@ -52,7 +52,11 @@ class Network:
 
     Attributes:
       layout: how its arrays are named.
-      variant: as `depth`, `stem`, `width` and `num_classes`, a field of `config.model`.
+      variant: this and all below are fields of `config.model`.
+      depth: that the file looks most like.
+      stem: 'imagenet' where there is none in the file.
+      width: 64 where there is no stem in the file.
+      num_classes: 1000 where there is no head in the file.
     """
 
     layout: names.Layout
@@ -148,14 +152,16 @@ def _outside(
     layout: names.Layout, num_stages: int, arrays: Mapping[str, np.ndarray]
 ) -> tuple[str, str, str]:
     """Returns the variant, and the names of the stem's last kernel and of the head's."""
-    if layout in (names.KERAS_NAMED, names.KERAS_NUMBERED):
-        variant = 'keras'
-    elif layout is names.TIMM:
-        variant = 'timm_d' if 'stem.conv1.weight' in arrays else 'timm'
-    elif layout is names.MXNET_SYMBOL:
-        variant = 'mxnet'
-    else:
-        variant = 'gluoncv_cifar' if num_stages == 3 else 'gluoncv'
+    variants = {
+        names.MXNET_SYMBOL: 'mxnet',
+        names.GLUON_EXPORT: 'gluoncv_cifar' if num_stages == 3 else 'gluoncv',
+        names.GLUON_IMAGENET: 'gluoncv',
+        names.GLUON_CIFAR: 'gluoncv_cifar',
+        names.TIMM: 'timm_d' if 'stem.conv1.weight' in arrays else 'timm',
+        names.KERAS_NAMED: 'keras',
+        names.KERAS_NUMBERED: 'keras',
+    }
+    variant = variants[layout]
     stem = 'stem/conv3' if variant == 'timm_d' else 'stem/conv'
     modules = layout.name_modules([stem, 'head'])
     kernel = layout.leaves.other['kernel']
@@ -185,10 +191,8 @@ def _count_gluon(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], boo
     norms = collections.Counter(match[1] for match in matches if match)
     first = arrays.get('stage1_conv0_weight')
     bottleneck = first is not None and first.ndim == 4 and first.shape[2] == 1
-    norms_per_block = 3 if bottleneck else 2
-    return tuple(norms[stage] // norms_per_block for stage in sorted(norms, key=_numeric)), (
-        bottleneck
-    )
+    per_block = 3 if bottleneck else 2
+    return tuple(norms[stage] // per_block for stage in sorted(norms, key=_numeric)), bottleneck
 
 
 def _count_keras(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
