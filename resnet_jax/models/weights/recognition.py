@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet_jax import base_config
 from resnet_jax.models.weights import names
+from resnet_jax.models.weights.layouts import Layout, Named
 from resnet_jax.types import InputError
 
 MAX_DEPTH = 1202
@@ -17,7 +18,7 @@ MAX_DEPTH = 1202
 
 MAX_NAME = 256  # characters
 
-LAYOUTS: dict[str, dict[str, names.Layout]] = {
+LAYOUTS: dict[str, dict[str, Layout]] = {
     'mxnet': {
         r'stage\d+_unit\d+_bn1_.*': names.MXNET_SYMBOL,
         r'stage\d+_batchnorm\d+_.*': names.GLUON_EXPORT,
@@ -59,7 +60,7 @@ class Network:
       num_classes: 1000 where there is no head in the file.
     """
 
-    layout: names.Layout
+    layout: Layout
     variant: str
     depth: int
     stem: str
@@ -112,7 +113,7 @@ def recognise(file_format: str, arrays: Mapping[str, np.ndarray], *, where: str)
       InputError: when they are not a ResNet v2's at all.
     """
     layout = _find_layout(file_format, arrays, where)
-    if isinstance(layout, names.Named):
+    if isinstance(layout, Named):
         blocks, bottleneck = _count_named(layout, arrays)
     elif layout is names.GLUON_EXPORT:
         blocks, bottleneck = _count_gluon(arrays)
@@ -137,7 +138,7 @@ def _sizes(arrays: Mapping[str, np.ndarray], name: str, axes: str) -> dict[str, 
     return dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) and all(shape) else {}
 
 
-def _find_layout(file_format: str, arrays: Mapping[str, np.ndarray], where: str) -> names.Layout:
+def _find_layout(file_format: str, arrays: Mapping[str, np.ndarray], where: str) -> Layout:
     for mark, layout in LAYOUTS[file_format].items():
         if any(re.fullmatch(mark, name) for name in arrays):
             return layout
@@ -149,7 +150,7 @@ def _find_layout(file_format: str, arrays: Mapping[str, np.ndarray], where: str)
 
 
 def _outside(
-    layout: names.Layout, num_stages: int, arrays: Mapping[str, np.ndarray]
+    layout: Layout, num_stages: int, arrays: Mapping[str, np.ndarray]
 ) -> tuple[str, str, str]:
     """Returns the variant, and the names of the stem's last kernel and of the head's."""
     variants = {
@@ -168,9 +169,7 @@ def _outside(
     return variant, modules[stem] + kernel, modules['head'] + kernel
 
 
-def _count_named(
-    layout: names.Named, arrays: Mapping[str, np.ndarray]
-) -> tuple[tuple[int, ...], bool]:
+def _count_named(layout: Named, arrays: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], bool]:
     """Returns the blocks of each stage, and whether they are bottlenecks."""
     prefix = re.escape(layout.block.format(stage='STAGE', block='BLOCK'))
     pattern = re.compile(prefix.replace('STAGE', r'(\d+)').replace('BLOCK', r'(\d+)') + '(.*)')
