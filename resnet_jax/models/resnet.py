@@ -104,7 +104,7 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == 'cifar':
-            return self.conv(self.width, 3, name='conv')(x)
+            return self.conv(self.width, 3, 1, self.variant.biases, name='conv')(x)
         if self.variant.deep_stem:
             for i, stride in enumerate((2, 1), 1):
                 x = self.conv(self.width // 2, 3, stride, name=f'conv{i}')(x)
