@@ -58,6 +58,7 @@ def get_config() -> ConfigDict:
     data.train_split = 'train'
     data.validation_split = 'validation'
     data.image_size = 224  # px, square
+    data.size_schedule = ()  # ((epoch, px), ...): other training sizes from these epochs on
     data.resize_size = 256  # px, short side before the centre crop
     data.augmentation = 'random_resized_crop'  # also 'crop_mirror' 'pad_crop' 'shift' 'none'
     data.train_interpolation = 'bilinear'  # or 'bicubic'; without antialiasing; of the first two

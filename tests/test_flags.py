@@ -12,8 +12,9 @@ from resnet_jax.types import InputError
 from resnet_jax.workdir import Workdir
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ('main', 'evaluate', 'predict', 'import_weights', 'export')
+COMMANDS = ('main', 'evaluate', 'predict', 'report', 'import_weights', 'export')
 HEAVY = ('jax', 'flax', 'optax', 'orbax', 'clu', 'tensorflow', 'tensorflow_datasets', 'sklearn')
+HEAVY += ('matplotlib', 'datashader', 'pandas', 'scipy')
 
 
 def run(command, *arguments):
@@ -43,7 +44,7 @@ def test_help_exits_0_and_shows_the_flags(command):
     assert 'Traceback' not in result.stderr
 
 
-@pytest.mark.parametrize('command', COMMANDS)
+@pytest.mark.parametrize('command', [*COMMANDS, 'plan'])
 def test_a_command_imports_nothing_heavy_before_it_works(command):
     code = f"""
 import sys
@@ -129,7 +130,7 @@ def test_a_workdir_that_cannot_be_a_folder_is_refused(folder, tmp_path):
         Workdir(tmp_path / folder).create()
 
 
-@pytest.mark.parametrize('command', ['evaluate', 'predict'])
+@pytest.mark.parametrize('command', ['evaluate', 'predict', 'report'])
 def test_the_commands_for_a_run_need_a_workdir(command):
     assert_refused(run(command), 'workdir')
 
@@ -143,7 +144,9 @@ def two_runs(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(('command', 'images'), [('evaluate', []), ('predict', ['x.jpg'])])
+@pytest.mark.parametrize(
+    ('command', 'images'), [('evaluate', []), ('report', []), ('predict', ['x.jpg'])]
+)
 def test_a_folder_without_a_run_is_refused_with_the_runs_nearby(command, images, two_runs):
     result = run(command, f'--workdir={two_runs}/other', *images)
     assert_refused(result, f'{two_runs}/other', f'{two_runs}/first', f'{two_runs}/second')

@@ -4,6 +4,7 @@ Everything random is a function of a seed `[2]`. An image is a JPEG or PNG as a 
 decoded only inside the crop) or uint8 `[H, W, 3]`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ def make_evaluation_transform(config: ConfigDict) -> Callable[[tf.Tensor], tf.Te
     is uint8 `[image_size, image_size, 3]`.
     """
     data, size = config.data, config.data.image_size
-    kernel, radius = RESIZE_KERNELS[data.validation_interpolation]
+    _, radius = RESIZE_KERNELS[data.validation_interpolation]
 
     def transform(image: tf.Tensor) -> tf.Tensor:
         def crop_and_resize(shape: tf.Tensor, crop: Callable) -> tf.Tensor:
@@ -52,54 +53,86 @@ def make_evaluation_transform(config: ConfigDict) -> Callable[[tf.Tensor], tf.Te
             end = tf.cast(tf.math.ceil((offset + size) / scale + margin), tf.int32)
             extent = tf.minimum(end, shape) - first
             pixels = crop(first[0], first[1], extent[0], extent[1])
-            sampled = tf.raw_ops.ScaleAndTranslate(
-                images=tf.cast(pixels, tf.float32)[tf.newaxis],
-                size=[size, size],
-                scale=scale,
-                translation=tf.cast(first, tf.float32) * scale - offset,
-                kernel_type=kernel,
-                antialias=True,
+            translation = tf.cast(first, tf.float32) * scale - offset
+            sampled = resize_smoothly(
+                pixels, [size, size], scale, translation, data.validation_interpolation
             )
-            return _to_uint8(sampled[0], size)
+            return tf.ensure_shape(sampled, [size, size, 3])
 
         return _with_crop(image, crop_and_resize)
 
     return transform
 
 
-def make_train_transform(config: ConfigDict) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns `transform(image, seed)` for the config's augmentation.
+def resize_smoothly(
+    pixels: tf.Tensor,
+    size: tf.Tensor | list[int],
+    scale: tf.Tensor,
+    translation: tf.Tensor,
+    method: str,
+) -> tf.Tensor:
+    """Samples pixels with an antialiasing filter, as Pillow does.
 
-    The result is uint8 `[image_size, image_size, 3]`. `'random_resized_crop'` (Szegedy et al. 2015,
+    Args:
+      pixels: uint8 `[H, W, 3]`.
+      size: int32 `[2]`, px of the result.
+      scale: float32 `[2]`, px of the result over those of the image.
+      translation: float32 `[2]`, px of the result by which the scaled image lies further.
+      method: 'bilinear' or 'bicubic'.
+
+    Returns:
+      uint8 `[*size, 3]`.
+    """
+    sampled = tf.raw_ops.ScaleAndTranslate(
+        images=pixels[tf.newaxis],
+        size=size,
+        scale=tf.cast(scale, tf.float32),
+        translation=translation,
+        kernel_type=RESIZE_KERNELS[method][0],
+        antialias=True,
+    )
+    return _to_uint8(sampled[0])
+
+
+def make_train_transform(
+    config: ConfigDict,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor | int], tf.Tensor]:
+    """Returns `transform(image, seed, size)` for the config's augmentation.
+
+    The result is uint8 `[size, size, 3]`. `'random_resized_crop'` (Szegedy et al. 2015,
     arXiv:1409.4842, as torchvision defines it): 8-100 % of the area at a ratio of 3:4 to 4:3.
     `'crop_mirror'` (2016): a crop of evaluation's size anywhere in the centre square. Both mirror
     half of the images. `'pad_crop'` (He et al. 2015): an eighth of the size in black on each side,
-    a random crop, mirrored half of the time; `'shift'` is the same unmirrored, for digits.
+    a random crop, mirrored half of the time; `'shift'` is the same unmirrored, for digits. Only the
+    first two take another size than `image_size`.
     """
     data = config.data
     windows = {
         'random_resized_crop': _random_window,
-        'crop_mirror': lambda shape, seed: _shifted_window(
-            shape, seed, data.image_size / data.resize_size
+        'crop_mirror': lambda shape, draws: _shifted_window(
+            shape, draws, data.image_size / data.resize_size
         ),
     }
     evaluation_transform = make_evaluation_transform(config)
 
-    def transform(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        window_seed, mirror_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    def transform(image: tf.Tensor, seed: tf.Tensor, size: tf.Tensor | int) -> tf.Tensor:
+        # One call for all that is random: each of TensorFlow's costs as much as a small resize.
+        draws = tf.random.stateless_uniform([5, CROP_ATTEMPTS], seed)
         if data.augmentation in windows:
 
             def crop_and_resize(shape: tf.Tensor, crop: Callable) -> tf.Tensor:
-                window = windows[data.augmentation](shape, window_seed)
-                return _resize(crop(*window), data.image_size, data.train_interpolation)
+                window = windows[data.augmentation](shape, draws[:4])
+                return _resize(crop(*window), size, data.train_interpolation)
 
             image = _with_crop(image, crop_and_resize)
         else:
             image = evaluation_transform(image)
             if data.augmentation in ('pad_crop', 'shift'):
-                image = _pad_and_crop(image, window_seed)
+                image = _pad_and_crop(image, draws[:2, 0])
         if data.augmentation in ('random_resized_crop', 'crop_mirror', 'pad_crop'):
-            image = _random_mirror(image, mirror_seed)
+            # A slice with a negative step would take as long as decoding.
+            mirrored = tf.stack([False, draws[4, 0] < 0.5, False])
+            image = tf.raw_ops.Reverse(tensor=image, dims=mirrored)
         return image
 
     return transform
@@ -114,7 +147,32 @@ def make_image_reader(
     `[image_size, image_size, 3]`. It raises `InputError` with the file's name and the reason when
     the image cannot be read.
     """
-    transform = make_evaluation_transform(config)
+    return _make_reader(make_evaluation_transform(config))
+
+
+def make_view_reader(side: int) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
+    """Returns `read(image)`, which reads a whole image, to look at.
+
+    It takes and raises what that of `make_image_reader` does, and returns uint8 `[H, W, 3]`, made
+    smaller where a side is longer than `side` px.
+    """
+
+    def transform(image: tf.Tensor) -> tf.Tensor:
+        def shrink(shape: tf.Tensor, crop: Callable) -> tf.Tensor:
+            scale = tf.minimum(side / tf.cast(tf.reduce_max(shape), tf.float32), 1.0)
+            size = tf.maximum(_round(tf.cast(shape, tf.float32) * scale), 1)
+            pixels = crop(0, 0, shape[0], shape[1])
+            resized = tf.image.resize(pixels, size, antialias=True)
+            return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+        return _with_crop(image, shrink)
+
+    return _make_reader(transform)
+
+
+def _make_reader(
+    transform: Callable[[tf.Tensor], tf.Tensor],
+) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
     transform_encoded = tf.function(transform, input_signature=[tf.TensorSpec([], tf.string)])
     transform_pixels = tf.function(
         transform, input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)]
@@ -166,6 +224,36 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
     return image
 
 
+def decode(image: tf.Tensor, *, at_least: int) -> tf.Tensor:
+    """Decodes a whole image, a large JPEG at 1/2, 1/4 or 1/8 of its size.
+
+    Args:
+      image: a JPEG or PNG as a string, or uint8 `[H, W, 3]`, which is returned as it is.
+      at_least: px that the short side keeps, if it has them.
+
+    Returns:
+      uint8 `[H, W, 3]`.
+    """
+    if image.dtype != tf.string:
+        return image
+
+    def from_jpeg() -> tf.Tensor:
+        shape = tf.io.extract_jpeg_shape(image)[:2]
+        fraction = tf.reduce_sum(
+            tf.cast([tf.reduce_min(shape) >= at_least * ratio for ratio in (2, 4, 8)], tf.int32)
+        )
+        with tf.control_dependencies([_require_decodable(shape)]):
+            return tf.switch_case(
+                fraction,
+                [
+                    functools.partial(tf.io.decode_jpeg, image, channels=3, ratio=ratio)
+                    for ratio in (1, 2, 4, 8)
+                ],
+            )
+
+    return tf.cond(tf.io.is_jpeg(image), from_jpeg, lambda: _decode_png(image))
+
+
 def _with_crop(image: tf.Tensor, use: Callable[[tf.Tensor, Callable], tf.Tensor]) -> tf.Tensor:
     """Calls `use(shape, crop)` with the image's `[H, W]` and the cheapest way to cut a window."""
 
@@ -179,16 +267,19 @@ def _with_crop(image: tf.Tensor, use: Callable[[tf.Tensor, Callable], tf.Tensor]
         return from_pixels(image)
 
     def from_jpeg() -> tf.Tensor:
-        shape = _checked(tf.io.extract_jpeg_shape(image)[:2])
+        shape = tf.io.extract_jpeg_shape(image)[:2]
+        # No window fits into nothing, so decoding fails; an assertion costs more than the header.
+        shape = tf.where(_is_decodable(shape), shape, 0)
         return use(
             shape, lambda *window: tf.io.decode_and_crop_jpeg(image, tf.stack(window), channels=3)
         )
 
-    def from_png() -> tf.Tensor:
-        with tf.control_dependencies([_checked(_png_shape(image))]):
-            return from_pixels(tf.io.decode_png(image, channels=3))
+    return tf.cond(tf.io.is_jpeg(image), from_jpeg, lambda: from_pixels(_decode_png(image)))
 
-    return tf.cond(tf.io.is_jpeg(image), from_jpeg, from_png)
+
+def _decode_png(image: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([_require_decodable(_png_shape(image))]):
+        return tf.io.decode_png(image, channels=3)
 
 
 def _png_shape(image: tf.Tensor) -> tf.Tensor:
@@ -205,22 +296,23 @@ def _png_shape(image: tf.Tensor) -> tf.Tensor:
     return width_height[::-1]
 
 
-def _checked(shape: tf.Tensor) -> tf.Tensor:
-    pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
-    check = tf.debugging.assert_less_equal(
-        pixels, tf.constant(MAX_PIXELS, tf.int64), 'more pixels than are decoded'
-    )
-    with tf.control_dependencies([check]):
-        return tf.identity(shape)
+def _is_decodable(shape: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_prod(tf.cast(shape, tf.int64)) <= MAX_PIXELS
 
 
-def _resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
-    return _to_uint8(tf.image.resize(image, [size, size], method=method), size)
+def _require_decodable(shape: tf.Tensor) -> tf.Operation:
+    return tf.debugging.Assert(_is_decodable(shape), ['more pixels than are decoded'])
 
 
-def _to_uint8(image: tf.Tensor, size: int) -> tf.Tensor:
-    image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
-    return tf.ensure_shape(image, [size, size, 3])
+def _resize(image: tf.Tensor, size: tf.Tensor | int, method: str) -> tf.Tensor:
+    image = tf.image.resize(image, tf.stack([size, size]), method=method)
+    if method == 'bilinear':  # it stays among the levels that it mixes
+        return tf.cast(image + 0.5, tf.uint8)
+    return _to_uint8(image)
+
+
+def _to_uint8(image: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.clip_by_value(image, 0.0, 255.0) + 0.5, tf.uint8)
 
 
 def _round(x: tf.Tensor) -> tf.Tensor:
@@ -233,54 +325,45 @@ def _centre_window(shape: tf.Tensor, fraction: float) -> Window:
     return (shape[0] - side) // 2, (shape[1] - side) // 2, side, side
 
 
-def _shifted_window(shape: tf.Tensor, seed: tf.Tensor, fraction: float) -> Window:
+def _shifted_window(shape: tf.Tensor, draws: tf.Tensor, fraction: float) -> Window:
     """A square of the same side, anywhere in the centred square over the whole short side."""
     side = _centre_window(shape, fraction)[-1]
     top, left, short, _ = _centre_window(shape, 1.0)
-    shift = tf.random.stateless_uniform([2], seed, 0, short - side + 1, tf.int32)
+    places = tf.cast(short - side + 1, tf.float32)
+    shift = tf.cast(draws[:2, 0] * places, tf.int32)
     return top + shift[0], left + shift[1], side, side
 
 
-def _random_window(shape: tf.Tensor, seed: tf.Tensor) -> Window:
+def _random_window(shape: tf.Tensor, draws: tf.Tensor) -> Window:
     """A window of random area and ratio: the first of ten draws that lies in the image.
 
-    If none does, the largest centred window whose ratio is allowed.
+    If none does, the largest centred window whose ratio is allowed, as in torchvision.
+
+    Args:
+      shape: int32 `[2]`, height and width.
+      draws: float32 `[4, 10]` from [0, 1): area, ratio, and place on each axis.
     """
-    height, width = tf.unstack(tf.cast(shape, tf.float32))
-    draws = tf.random.stateless_uniform([4, CROP_ATTEMPTS], seed)
-    area = height * width * (CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * draws[0])
+    extent = tf.cast(shape, tf.float32)
     low, high = (math.log(ratio) for ratio in CROP_RATIO)
-    ratio = tf.exp(low + (high - low) * draws[1])
-    widths, heights = tf.round(tf.sqrt(area * ratio)), tf.round(tf.sqrt(area / ratio))
-    fits = (widths <= width) & (heights <= height) & (widths > 0) & (heights > 0)
+    area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * draws[0]
+    half_log_ratio = low / 2 + (high - low) / 2 * draws[1]
+    stretch = tf.exp(half_log_ratio * tf.constant([[-1.0], [1.0]]))
+    sizes = tf.round(tf.sqrt(area * tf.reduce_prod(extent)) * stretch)
+    largest = tf.round(extent[::-1] * tf.constant([1 / CROP_RATIO[0], CROP_RATIO[1]]))
+    largest = tf.minimum(tf.maximum(largest, 1.0), extent)
+    candidates = tf.concat([sizes, largest[:, tf.newaxis]], axis=1)
+    fits = tf.reduce_all((candidates <= extent[:, tf.newaxis]) & (candidates > 0), axis=0)
     first = tf.argmax(fits)
-    tops = tf.floor(draws[2] * (height - heights + 1))
-    lefts = tf.floor(draws[3] * (width - widths + 1))
-    largest_width = tf.minimum(width, tf.maximum(tf.round(height * CROP_RATIO[1]), 1))
-    largest_height = tf.minimum(height, tf.maximum(tf.round(width / CROP_RATIO[0]), 1))
-    largest = (
-        tf.floor((height - largest_height) / 2),
-        tf.floor((width - largest_width) / 2),
-        largest_height,
-        largest_width,
-    )
-    window = tf.where(
-        tf.reduce_any(fits),
-        tf.stack([tops[first], lefts[first], heights[first], widths[first]]),
-        tf.stack(largest),
-    )
-    return tuple(tf.unstack(tf.cast(window, tf.int32)))
+    size = candidates[:, first]
+    centre = tf.fill([2, 1], 0.4999)  # rounds odd margins down
+    place = tf.concat([draws[2:], centre], axis=1)[:, first]
+    begin = tf.floor(place * (extent - size + 1))
+    return tuple(tf.unstack(tf.cast(tf.concat([begin, size], axis=0), tf.int32)))
 
 
-def _pad_and_crop(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def _pad_and_crop(image: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     size = image.shape[0]
     pad = max(size // 8, 1)
-    top, left = tf.unstack(tf.random.stateless_uniform([2], seed, 0, 2 * pad + 1, tf.int32))
+    top, left = tf.unstack(tf.cast(draws * (2 * pad + 1), tf.int32))
     padded = tf.pad(image, [[pad, pad], [pad, pad], [0, 0]])
     return tf.ensure_shape(padded[top : top + size, left : left + size], image.shape)
-
-
-def _random_mirror(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    mirror = tf.random.stateless_uniform([], seed) < 0.5
-    # A slice with a negative step would take as long as decoding.
-    return tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
