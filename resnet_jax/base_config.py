@@ -39,7 +39,9 @@ def get_config() -> ConfigDict:
 
     config.model = model = ConfigDict()
     model.depth = 18  # 18 34 50 101 152 200 269 (ImageNet), 6n+2 or 9n+2 (CIFAR)
-    model.variant = 'mxnet'  # 'mxnet' or 'timm': models.resnet.VARIANTS
+    model.variant = (
+        'mxnet'  # also 'timm' 'timm_d' 'gluoncv' 'gluoncv_cifar' 'keras': docs/weights.md
+    )
     model.stem = 'imagenet'  # 'imagenet': 7x7, stride 2, pooling; 'cifar': 3x3
     model.width = 64  # channels of the first stage (bottlenecks put out four times as many)
     model.num_classes = 0  # 0 = as many as the data has
@@ -76,6 +78,7 @@ def get_config() -> ConfigDict:
     optimizer.decay_all_parameters = False  # False = kernels only
     optimizer.gradient_clip = 0.0  # 0 = off
     optimizer.gradient_clip_kind = 'global_norm'  # 'global_norm', 'value' (elementwise)
+    optimizer.frozen = 'none'  # 'backbone': only the head learns; statistics stay as they are too
     config.label_smoothing = 0.0
     config.ema_decay = 0.0  # of an average of the weights, used in evaluation; 0 = none
 

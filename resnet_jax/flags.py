@@ -41,12 +41,13 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
     app.run(guarded, flags_parser=flags_parser)
 
 
-def define_config() -> flags.FlagHolder:
-    """Defines the required flag `--config=FILE[:DATA]` and `--config.FIELD=VALUE`."""
+def define_config(*, required: bool = True) -> flags.FlagHolder:
+    """Defines the flag `--config=FILE[:DATA]` and `--config.FIELD=VALUE`."""
     holder = config_flags.DEFINE_config_file(
         'config', None, 'Config file, such as configs/resnet18.py or configs/resnet18.py:digits.'
     )
-    flags.mark_flag_as_required('config')
+    if required:
+        flags.mark_flag_as_required('config')
     return holder
 
 
@@ -104,7 +105,7 @@ def flags_parser(argv: Sequence[str]) -> list[str]:
         if 'config' in FLAGS:
             _check_config_arguments(argv)
         arguments = FLAGS(argv)
-        if 'config' in FLAGS:
+        if 'config' in FLAGS and FLAGS['config'].value is not None:
             validation.validate(FLAGS['config'].value)
         return arguments
     except SystemExit:  # absl has printed the help that was asked for, and means status 1

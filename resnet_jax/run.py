@@ -1,5 +1,6 @@
 """The Python face: what a running or finished experiment can do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jax.sharding import SingleDeviceSharding
@@ -10,6 +11,7 @@ from resnet_jax.data import sources
 from resnet_jax.evaluation import mxnet_r
 from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.evaluation.metrics import EvaluationResult
+from resnet_jax.inference import export
 from resnet_jax.inference.predictor import Predictor
 from resnet_jax.training import restoring
 from resnet_jax.types import InputError
@@ -94,8 +96,36 @@ class Run:
         Raises:
           InputError: for an unknown checkpoint.
         """
+        return Predictor(self._load(checkpoint))
+
+    def export(
+        self,
+        output: str | Path,
+        checkpoint: str | int = 'best',
+        file_format: str = 'stablehlo',
+        platforms: Sequence[str] = ('cpu', 'cuda'),
+    ) -> list[Path]:
+        """Writes the network and the weights of a checkpoint into a file that others can use.
+
+        Args:
+          output: the file.
+          checkpoint: as in `evaluate`.
+          file_format: 'stablehlo', from images to probabilities, which jax alone can run, with
+            class names and preprocessing in a JSON file beside it; or 'safetensors', the arrays.
+          platforms: that the StableHLO is for: 'cpu', 'cuda', 'rocm', 'tpu'.
+
+        Returns:
+          The files that were written.
+
+        Raises:
+          InputError: for an unknown checkpoint, format or platform, or a folder that is not there.
+        """
+        export.require_possible(Path(output), file_format, platforms)
+        return export.export(self._load(checkpoint), Path(output), file_format, platforms)
+
+    def _load(self, checkpoint: str | int) -> restoring.TrainedModel:
         sharding = SingleDeviceSharding(parallel.all_devices().devices.flat[0])
-        return Predictor(restoring.load_trained_model(self.workdir, checkpoint, sharding))
+        return restoring.load_trained_model(self.workdir, checkpoint, sharding)
 
     def write_report(self, order: str = 'index') -> Path:
         """Draws what the run has to show, without evaluating anything again.

@@ -17,7 +17,7 @@ from resnet_jax.base_config import flatten, get_config
 from resnet_jax.types import InputError
 
 CHOICES = {
-    'model.variant': ('mxnet', 'timm'),
+    'model.variant': ('mxnet', 'timm', 'timm_d', 'gluoncv', 'gluoncv_cifar', 'keras'),
     'model.stem': ('imagenet', 'cifar'),
     'model.dtype': ('float32', 'bfloat16'),
     'model.kernel_init': ('he_fan_out', 'he_fan_in', 'mxnet_2016'),
@@ -27,6 +27,7 @@ CHOICES = {
     'data.validation_interpolation': ('bilinear', 'bicubic'),
     'data.on_error': ('raise', 'skip'),
     'optimizer.gradient_clip_kind': ('global_norm', 'value'),
+    'optimizer.frozen': ('none', 'backbone'),
     'schedule.name': ('step', 'exponential', 'cosine', 'constant'),
 }
 
@@ -206,6 +207,9 @@ def _validate_combinations(flat: dict[str, Any]) -> None:
     if flat['data.source'] == 'folder':
         allowed = 'the folder that holds <split>/<class>/*.jpg, as data.source is folder'
         _require(flat, 'data.dir', bool(flat['data.dir']), allowed)
+    if not flat['initial_weights']:
+        allowed = 'none, or config.initial_weights: a backbone that is drawn at random must learn'
+        _require(flat, 'optimizer.frozen', flat['optimizer.frozen'] == 'none', allowed)
     validate_shares(flat['batch_size'], flat['num_devices'] or 1)
 
 

@@ -12,7 +12,7 @@ FLOORS = (
     # 0, the ground
     'base_config flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers models.macs data.sources data.records data.split '
+    'models.resnet models.layers models.variants models.macs data.sources data.records data.split '
     'data.encoded_images data.preprocessing data.augmentation data.class_names data.class_groups '
     'training.schedules training.optimizers evaluation.confusion monitoring.* '
     'evaluation.class_order evaluation.class_scores evaluation.tables evaluation.mxnet_r',
@@ -152,7 +152,7 @@ def test_the_package_keeps_to_its_floors_and_fences():
     assert violations(files) == []
 
 
-@pytest.mark.parametrize('library', ['tensorflow', 'jax.pmap', 'absl.flags'])
+@pytest.mark.parametrize('library', ['tensorflow', 'jax.pmap', 'absl.flags', 'safetensors', 'h5py'])
 def test_each_fence_surrounds_something(library):
     inside = [
         module

@@ -183,6 +183,8 @@ INVALID = [
     ('optimizer.weight_decay', NAN, 'at least 0'),
     ('optimizer.gradient_clip', -1.0, 'at least 0'),
     ('optimizer.gradient_clip_kind', 'norm', 'global_norm, value'),
+    ('optimizer.frozen', 'head', 'none, backbone'),
+    ('optimizer.frozen', 'backbone', 'config.initial_weights'),
     ('label_smoothing', 1.0, 'below 1'),
     ('ema_decay', -0.5, 'at least 0'),
     ('schedule.name', 'linear', 'step, exponential, cosine, constant'),

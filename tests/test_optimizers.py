@@ -18,6 +18,8 @@ SHAPES = {
     'head/bias': (3,),
 }
 
+HEAD = ('head/kernel', 'head/bias')
+
 
 def draw():
     """Returns flat parameters, and a flat gradient for each step."""
@@ -104,6 +106,23 @@ def test_three_steps_are_those_of_the_formula(case):
     expected = reference(**formula)
     for name, array in train(fields).items():
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-6)
+
+
+def test_a_frozen_backbone_stays_and_the_head_trains_as_if_alone():
+    def clip_head(gradient):
+        norm = np.sqrt(sum(np.sum(np.square(gradient[name])) for name in HEAD))
+        return {name: gradient[name] * min(1, 0.5 / norm) for name in gradient}
+
+    fields = {'momentum': 0.9, 'weight_decay': 0.1, 'decay_all_parameters': True}
+    clip = {'gradient_clip': 0.5, 'gradient_clip_kind': 'global_norm'}
+    found = train(fields | clip | {'frozen': 'backbone'})
+    expected = reference(momentum=0.9, decay=dict.fromkeys(HEAD, 0.1), clip=clip_head)
+    for name, start in draw()[0].items():
+        if name in HEAD:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+            assert not np.allclose(found[name], start)
+        else:
+            np.testing.assert_array_equal(found[name], start)
 
 
 def test_kernels_are_told_from_other_parameters():

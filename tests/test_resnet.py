@@ -62,6 +62,15 @@ def test_imagenet_networks_have_the_published_number_of_parameters(depth, varian
     assert 'input_norm/scale' not in shapes
 
 
+# Keras's and timm's own counts.
+@pytest.mark.parametrize(
+    ('depth', 'variant', 'number'),
+    [(50, 'keras', 25_568_360), (18, 'timm_d', 11_706_952), (50, 'timm_d', 25_568_584)],
+)
+def test_variants_of_other_frameworks_have_their_number_of_parameters(depth, variant, number):
+    assert count(flat_shapes(create(depth, variant))) == number
+
+
 @pytest.mark.parametrize(
     ('depth', 'variant', 'width', 'number'),
     [
@@ -194,7 +203,7 @@ def test_statistics_are_named_as_the_norms():
 
 
 def reference(params, stats, images, *, depth, variant, stem, mean, std):
-    epsilon = {'mxnet': 2e-5, 'timm': 1e-5}[variant]
+    epsilon = 2e-5 if variant == 'mxnet' else 1e-5
 
     def norm(x, name):
         scale = params.get(f'{name}/scale', 1.0)
@@ -213,11 +222,11 @@ def reference(params, stats, images, *, depth, variant, stem, mean, std):
         ).transpose(0, 2, 3, 1)
 
     x = (images.astype(jnp.float32) - jnp.array(mean)) / jnp.array(std)
-    if variant == 'mxnet':
+    if variant != 'timm':
         x = norm(x, 'input_norm')
     x = conv(x, 'stem/conv', 2 if stem == 'imagenet' else 1)
     if stem == 'imagenet':
-        if variant == 'mxnet':
+        if variant in ('mxnet', 'gluoncv'):
             x = jnp.maximum(norm(x, 'stem/norm'), 0)
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
         size = (x.shape[1] - 1) // 2
@@ -239,7 +248,8 @@ def reference(params, stats, images, *, depth, variant, stem, mean, std):
             stride = 2 if stage > 1 and block == 1 else 1
             pre = jnp.maximum(norm(x, f'{name}/norm1'), 0)
             projected = block == 1 and (stage > 1 or bottleneck or variant == 'mxnet')
-            shortcut = conv(pre, f'{name}/projection', stride) if projected else x
+            source = x if variant == 'gluoncv_cifar' else pre
+            shortcut = conv(source, f'{name}/projection', stride) if projected else x
             if bottleneck:
                 y = jnp.maximum(norm(conv(pre, f'{name}/conv1'), f'{name}/norm2'), 0)
                 y = jnp.maximum(norm(conv(y, f'{name}/conv2', stride), f'{name}/norm3'), 0)
@@ -270,7 +280,7 @@ def random_images(size):
     return np.uint8(noise * np.reshape([0.3, 0.6, 1.0], (3, 1, 1, 1)))
 
 
-@pytest.mark.parametrize('variant', ['mxnet', 'timm'])
+@pytest.mark.parametrize('variant', ['mxnet', 'timm', 'gluoncv', 'gluoncv_cifar'])
 @pytest.mark.parametrize(
     ('depth', 'stem', 'size'),
     [(14, 'cifar', 12), (11, 'cifar', 9), (8, 'imagenet', 45), (11, 'imagenet', 64)],

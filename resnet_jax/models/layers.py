@@ -53,25 +53,33 @@ def convolve_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """A square convolution without bias, with symmetric padding.
+    """A square convolution with symmetric padding.
 
     Attributes:
       features: output channels.
       size: height and width of the kernel, odd.
       stride: the same in both directions.
-      dtype: of the computation; the kernel is stored in float32.
+      use_bias: add a learned number to each output channel.
+      dtype: of the computation; the parameters are stored in float32.
     """
 
     features: int
     size: int
     stride: int = 1
+    use_bias: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param('kernel', nn.initializers.lecun_normal(), shape, jnp.float32)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        y = self._convolve(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype)
+        return y
+
+    def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if -(-max(x.shape[1:3]) // self.stride) > SMALL_MAP:
             return convolve(x, kernel, self.stride)
         return lax.platform_dependent(
@@ -82,6 +90,23 @@ class Conv(nn.Module):
         )
 
 
-def max_pool(x: jax.Array) -> jax.Array:
-    """Takes the maximum over 3x3 windows with stride 2 and padding 1, `[N, H, W, C]`."""
-    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+def max_pool(x: jax.Array, *, zero_padding: bool = False) -> jax.Array:
+    """Takes the maximum over 3x3 windows with stride 2 and padding 1, `[N, H, W, C]`.
+
+    Args:
+      x: `[N, H, W, C]`.
+      zero_padding: zeros around the map take part in the maximum; otherwise it is only over what
+        lies inside.
+    """
+    padding = ((1, 1), (1, 1))
+    if zero_padding:
+        x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0))), 'VALID'
+    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Takes the mean over 2x2 windows with stride 2, `[N, H, W, C]`.
+
+    An odd last row or column is averaged over what lies inside.
+    """
+    return nn.avg_pool(x, (2, 2), strides=(2, 2), padding='SAME', count_include_pad=False)

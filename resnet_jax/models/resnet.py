@@ -10,7 +10,6 @@ Parameter names are the checkpoint format: `stem/conv/kernel`, `stage2_block1/co
 `stage2_block1/norm1/scale`, `stage2_block1/projection/kernel`, `final_norm/bias`, `head/kernel`.
 """
 
-import dataclasses
 import functools
 import math
 import zlib
@@ -25,34 +24,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import base_config
 from resnet_jax.models import layers
-
-
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    """What tells one published ResNet v2 from another.
-
-    Attributes:
-      input_norm: the network begins with a batch norm of the image, with its scale fixed at 1.
-      stem_norm: the ImageNet stem has batch norm and ReLU between its convolution and pooling.
-      always_project: the first block of every stage projects its shortcut; otherwise only where
-        the shape changes.
-      batch_norm_epsilon: added to the variance.
-    """
-
-    input_norm: bool
-    stem_norm: bool
-    always_project: bool
-    batch_norm_epsilon: float
-
-
-VARIANTS = {
-    # mxnet's symbols/resnet.py, with which the experiment of 2016 was run.
-    'mxnet': Variant(input_norm=True, stem_norm=True, always_project=True, batch_norm_epsilon=2e-5),
-    # timm's resnetv2_* and Facebook's fb.resnet.torch; the 2016 paper's networks.
-    'timm': Variant(
-        input_norm=False, stem_norm=False, always_project=False, batch_norm_epsilon=1e-5
-    ),
-}
+from resnet_jax.models.variants import VARIANTS, Variant
 
 KERNEL_INITS = {
     # Scale, fan and distribution: the variance is scale / fan.
@@ -67,13 +39,12 @@ KERNEL_INITS = {
 class Block(nn.Module):
     """A pre-activation residual block, figure 4(e) of the 2016 paper.
 
-    The shortcut's projection, where there is one, reads the pre-activated tensor.
-
     Attributes:
       channels: of the 3x3 convolutions.
       bottleneck: 1x1, 3x3, 1x1 to four times the channels, instead of twice 3x3.
-      stride: of the first 3x3 convolution and of the projection.
+      stride: of the first 3x3 convolution and of the shortcut.
       project: pass the shortcut through a 1x1 convolution.
+      variant: see `Variant`.
       conv: `layers.Conv` with its dtype.
       norm: `nn.BatchNorm` with everything but its name.
     """
@@ -82,6 +53,7 @@ class Block(nn.Module):
     bottleneck: bool
     stride: int
     project: bool
+    variant: Variant
     conv: Any
     norm: Any
 
@@ -93,15 +65,23 @@ class Block(nn.Module):
         if self.bottleneck:
             widths = (*widths[:2], 4 * self.channels)
         y = nn.relu(self.norm(name='norm1')(x))
-        shortcut = x
-        if self.project:
-            shortcut = self.conv(widths[-1], 1, self.stride, name='projection')(y)
+        shortcut = self._shortcut(x, y, widths[-1])
         for i, (width, size) in enumerate(zip(widths, sizes, strict=True)):
             if i > 0:
                 y = nn.relu(self.norm(name=f'norm{i + 1}')(y))
             stride = self.stride if i == strided else 1
-            y = self.conv(width, size, stride, name=f'conv{i + 1}')(y)
+            use_bias = self.variant.biases and i == len(widths) - 1
+            y = self.conv(width, size, stride, use_bias, name=f'conv{i + 1}')(y)
         return shortcut + y
+
+    def _shortcut(self, x: jax.Array, pre_activated: jax.Array, width: int) -> jax.Array:
+        if not self.project:
+            return x[:, :: self.stride, :: self.stride]
+        y = x if self.variant.projection_input == 'raw' else pre_activated
+        stride = self.stride
+        if self.variant.pooled_projection and stride > 1:
+            y, stride = layers.average_pool(y), 1
+        return self.conv(width, 1, stride, self.variant.biases, name='projection')(y)
 
 
 class Stem(nn.Module):
@@ -110,25 +90,31 @@ class Stem(nn.Module):
     Attributes:
       kind: `'imagenet'` or `'cifar'`.
       width: output channels.
-      with_norm: batch norm and ReLU before the ImageNet stem's pooling.
+      variant: see `Variant`.
       conv: as in `Block`.
       norm: as in `Block`.
     """
 
     kind: str
     width: int
-    with_norm: bool
+    variant: Variant
     conv: Any
     norm: Any
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == 'cifar':
-            return self.conv(self.width, 3, name='conv')(x)
-        x = self.conv(self.width, 7, 2, name='conv')(x)
-        if self.with_norm:
+            return self.conv(self.width, 3, 1, self.variant.biases, name='conv')(x)
+        if self.variant.deep_stem:
+            for i, stride in enumerate((2, 1), 1):
+                x = self.conv(self.width // 2, 3, stride, name=f'conv{i}')(x)
+                x = nn.relu(self.norm(name=f'norm{i}')(x))
+            x = self.conv(self.width, 3, name='conv3')(x)
+        else:
+            x = self.conv(self.width, 7, 2, self.variant.biases, name='conv')(x)
+        if self.variant.stem_norm:
             x = nn.relu(self.norm(name='norm')(x))
-        return layers.max_pool(x)
+        return layers.max_pool(x, zero_padding=self.variant.zero_padded_pooling)
 
 
 class ResNet(nn.Module):
@@ -183,20 +169,24 @@ class ResNet(nn.Module):
             axis_name=self.batch_norm_axis,
         )
         x = (images.astype(jnp.float32) - jnp.array(self.mean)) / jnp.array(self.std)
-        if self.variant.input_norm:
-            x = norm(use_scale=False, name='input_norm')(x)
+        variant = self.variant
+        if variant.input_norm != 'none':
+            x = norm(use_scale=variant.input_norm == 'scale_and_shift', name='input_norm')(x)
         x = x.astype(self.dtype)
-        x = Stem(self.stem, self.width, self.variant.stem_norm, conv, norm, name='stem')(x)
+        x = Stem(self.stem, self.width, variant, conv, norm, name='stem')(x)
         for stage, num_blocks in enumerate(self.blocks):
             channels = self.width * 2**stage
             for block in range(num_blocks):
-                stride = 2 if stage > 0 and block == 0 else 1
-                changes = stride > 1 or x.shape[-1] != channels * (4 if self.bottleneck else 1)
+                halves = stage > 0 and block == 0
+                if variant.stride_in_last_block:
+                    halves = stage < len(self.blocks) - 1 and block == num_blocks - 1
+                changes = halves or x.shape[-1] != channels * (4 if self.bottleneck else 1)
                 x = Block(
                     channels=channels,
                     bottleneck=self.bottleneck,
-                    stride=stride,
-                    project=changes or (block == 0 and self.variant.always_project),
+                    stride=2 if halves else 1,
+                    project=block == 0 and (changes or variant.always_project),
+                    variant=variant,
                     conv=conv,
                     norm=norm,
                     name=f'stage{stage + 1}_block{block + 1}',

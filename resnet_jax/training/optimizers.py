@@ -13,7 +13,8 @@ def make_optimizer(
     """Returns the optimizer: clip the gradient, add the decay, average, step.
 
     The weight decay is added to the gradient (an L2 penalty of half its value, as in MXNet,
-    PyTorch and the papers), after clipping as in MXNet.
+    PyTorch and the papers), after clipping as in MXNet. With a frozen backbone all of this is about
+    the head alone, the norm of the gradient too.
 
     Args:
       config: a whole config; `optimizer` is read.
@@ -30,7 +31,19 @@ def make_optimizer(
     parts.append(
         optax.sgd(learning_rate, momentum=optimizer.momentum or None, nesterov=optimizer.nesterov)
     )
-    return optax.chain(*parts)
+    if optimizer.frozen == 'none':
+        return optax.chain(*parts)
+    parts = {'head': optax.chain(*parts), 'backbone': optax.set_to_zero()}
+    return optax.multi_transform(parts, head_or_backbone)
+
+
+def head_or_backbone(params: Any) -> Any:
+    """Returns a tree that says of each parameter which of both it belongs to."""
+
+    def name(path: tuple, _: Any) -> str:
+        return 'head' if path[0].key == 'head' else 'backbone'
+
+    return jax.tree_util.tree_map_with_path(name, params)
 
 
 def kernels_only(params: Any) -> Any:

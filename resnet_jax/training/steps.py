@@ -24,6 +24,8 @@ def make_train_step(
 ) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, metrics.TrainMetrics]]:
     """Returns `train_step(state, batch) -> (state, metrics)`.
 
+    A frozen backbone computes as in evaluation: its running statistics stay as they are.
+
     The loss is the mean over the examples of all devices whose mask is True; the batch on each
     device holds `image` uint8 `[N, H, W, 3]`, `label` int32 `[N]` and `mask` bool `[N]`. The
     metrics' loss includes label smoothing.
@@ -39,7 +41,7 @@ def make_train_step(
             logits, updates = model.apply(
                 {'params': params, 'batch_stats': state.batch_stats},
                 batch['image'],
-                train=True,
+                train=config.optimizer.frozen == 'none',
                 mutable=['batch_stats'],
             )
             losses = metrics.compute_cross_entropy(logits, batch['label'], config.label_smoothing)

@@ -1,0 +1,33 @@
+"""Writes a network for others: `python -m resnet_jax.export --workdir=DIR --output=FILE`.
+
+`--format=stablehlo` needs jax alone to run (docs/weights.md shows how); `safetensors` holds the
+arrays.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+
+from resnet_jax import flags
+
+_WORKDIR = flags.define_workdir()
+_CHECKPOINT = flags.define_checkpoint()
+_OUTPUT = absl_flags.DEFINE_string('output', None, 'File to write.', required=True)
+_FORMAT = absl_flags.DEFINE_string('format', 'stablehlo', 'stablehlo or safetensors.')
+_PLATFORMS = absl_flags.DEFINE_list('platforms', 'cpu,cuda', 'Some of cpu, cuda, rocm and tpu.')
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Exports a checkpoint of a run and prints what was written."""
+    flags.require_no_arguments(arguments)
+    from resnet_jax.monitoring import terminal
+    from resnet_jax.run import Run
+
+    terminal.set_up_logging()
+    run = Run(_WORKDIR.value)
+    for path in run.export(_OUTPUT.value, _CHECKPOINT.value, _FORMAT.value, _PLATFORMS.value):
+        print(f'{path}: {path.stat().st_size:,} bytes')
+
+
+if __name__ == '__main__':
+    flags.run(main)

@@ -1,0 +1,37 @@
+"""Makes a run's folder from published weights.
+
+python -m resnet_jax.import_weights --format=mxnet|timm|keras --weights=FILE --workdir=DIR
+  [--config=CONFIG]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from resnet_jax import flags
+
+_FORMAT = absl_flags.DEFINE_string(
+    'format', None, 'mxnet, timm, keras, or resnet_jax for what export wrote.', required=True
+)
+_WEIGHTS = absl_flags.DEFINE_string(
+    'weights', None, 'File: .params, .safetensors, .h5 or .keras.', required=True
+)
+_WORKDIR = absl_flags.DEFINE_string('workdir', None, 'New folder for the run.', required=True)
+_CONFIG = flags.define_config(required=False)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Imports a file of weights and prints what was in it."""
+    flags.require_no_arguments(arguments)
+    from resnet_jax.models.weights import importing
+    from resnet_jax.monitoring import terminal
+
+    terminal.set_up_logging()
+    folder = Path(_WORKDIR.value)
+    imported = importing.import_weights(_FORMAT.value, Path(_WEIGHTS.value), folder, _CONFIG.value)
+    print(f'{folder}: {imported.description}')
+
+
+if __name__ == '__main__':
+    flags.run(main)
