@@ -9,7 +9,8 @@ import tensorflow as tf
 from preparing import PHOTOS
 
 from resnet_jax import base_config
-from resnet_jax.data import augmentation, preprocessing
+from resnet_jax.data import preprocessing
+from resnet_jax.data.augmentation import make_train_transform
 
 KERNELS = {
     'bilinear': (1, lambda x: np.maximum(1 - abs(x), 0)),
@@ -79,7 +80,7 @@ WINDOWS = {'random_resized_crop': random_window, 'crop_mirror': shifted_window}
 
 
 def train_images(config, image, seeds, size):
-    transform = augmentation.make_train_transform(config)
+    transform = make_train_transform(config)
     seeds = tf.data.Dataset.from_tensor_slices(seeds)
     image = tf.constant(image)
     return list(seeds.map(lambda seed: transform(image, seed, size)).as_numpy_iterator())
@@ -106,7 +107,7 @@ def test_windows_are_those_of_the_draws_exactly(augmentation, shape, monkeypatch
         return tf.zeros([size, size, 3], tf.uint8)
 
     monkeypatch.setattr(preprocessing, 'resize', note)
-    transform = augmentation.make_train_transform(make_config(56, augmentation=augmentation))
+    transform = make_train_transform(make_config(56, augmentation=augmentation))
     image = tf.constant(coordinates(*shape))
     for seed in np.random.default_rng(1).integers(0, 2**40, (100, 2)):
         transform(image, tf.constant(seed), 8)
