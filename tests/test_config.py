@@ -331,7 +331,7 @@ def test_a_continued_run_may_change(field, value):
         ('model.depth', 18, 34),
         ('model.dtype', 'float32', 'bfloat16'),
         ('data.mean', (77.9, 77.9, 77.9), (0.0, 0.0, 0.0)),
-        ('data.shuffle_group_files', 16, 8),
+        ('data.shuffle_group_files', 8, 16),
         ('optimizer.learning_rate', 0.1, 0.2),
         ('schedule.boundaries_epochs', (10, 15), (10,)),
     ],

@@ -53,8 +53,7 @@ def make_train_transform(
                 image = _pad_and_crop(image, draws[:2, 0])
         if data.augmentation in ('random_resized_crop', 'crop_mirror', 'pad_crop'):
             # A slice with a negative step would take as long as decoding.
-            mirrored = tf.stack([False, draws[4, 0] < 0.5, False])
-            image = tf.raw_ops.Reverse(tensor=image, dims=mirrored)
+            image = tf.cond(draws[4, 0] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
         return image
 
     return transform

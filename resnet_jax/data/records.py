@@ -149,7 +149,7 @@ def _record_elements(files: list[Any], group_files: int) -> Callable[..., tf.dat
     """Orders records of files that can only be read from their beginning.
 
     The files are permuted and cut into groups of `group_files`; the records of a group are read
-    together and shuffled in memory. To begin at a position, only its group is read and dropped.
+    together and shuffled in memory, while two more groups are read. To begin at a position, only its group is read and dropped.
     """
     paths = tf.constant([str(file.filename) for file in files])
     skips = tf.constant([file.skip for file in files], tf.int64)
@@ -183,12 +183,16 @@ def _record_elements(files: list[Any], group_files: int) -> Callable[..., tf.dat
             # Folds -1, -2, ...: the augmentation folds in ids, which are not negative.
             group_seed = tf.random.experimental.stateless_fold_in(seed, -1 - group)
             draw = tf.random.stateless_uniform([], group_seed, 1, 2**31 - 1, tf.int64)
-            records = members.interleave(
-                read_file, cycle_length=group_files, num_parallel_calls=group_files
-            )
+            records = members.interleave(read_file, cycle_length=group_files)
             return records.shuffle(lengths[group], seed=draw, reshuffle_each_iteration=False)
 
         groups = tf.data.Dataset.range(first_group, num_groups)
-        return groups.flat_map(read_group).skip(start - before)
+        if seed is None:
+            return groups.flat_map(read_group).skip(start - before)
+        # In turn, as with flat_map, but TensorFlow fills two groups ahead meanwhile.
+        ordered = groups.interleave(
+            read_group, cycle_length=1, num_parallel_calls=1, deterministic=True
+        )
+        return ordered.skip(start - before)
 
     return elements
