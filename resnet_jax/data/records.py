@@ -149,7 +149,8 @@ def _record_elements(files: list[Any], group_files: int) -> Callable[..., tf.dat
     """Orders records of files that can only be read from their beginning.
 
     The files are permuted and cut into groups of `group_files`; the records of a group are read
-    together and shuffled in memory, while two more groups are read. To begin at a position, only its group is read and dropped.
+    together and shuffled in memory, while two more groups are read. To begin at a position, only
+    its group is read and dropped.
     """
     paths = tf.constant([str(file.filename) for file in files])
     skips = tf.constant([file.skip for file in files], tf.int64)
