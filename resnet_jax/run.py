@@ -79,7 +79,7 @@ class Run:
             split=split,
             batch_size=batch_size or self.config.batch_size,
         )
-        return evaluator.run(trained.variables, step=trained.step)
+        return evaluator.run(trained.model_variables(), step=trained.step)
 
     def predictor(self, checkpoint: str | int = 'best') -> Predictor:
         """Returns a predictor with the weights of a checkpoint.
