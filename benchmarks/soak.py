@@ -47,7 +47,8 @@ def start(folder, *flags):
 
 def read_rows(folder):
     rows = list(csv.DictReader((folder / 'metrics.csv').open()))
-    return [{key: row[key] for key in row if key != 'images_per_second'} for row in rows]
+    measured = ('images_per_second', 'input_wait_fraction')
+    return [{key: row[key] for key in row if key not in measured} for row in rows]
 
 
 def read_checksums(folder):

@@ -60,6 +60,7 @@ def get_config() -> ConfigDict:
     data.train_split = 'train'
     data.validation_split = 'validation'
     data.image_size = 224  # px, square
+    data.size_schedule = ()  # ((epoch, px), ...): other training sizes from these epochs on
     data.resize_size = 256  # px, short side before the centre crop
     data.augmentation = 'random_resized_crop'  # also 'crop_mirror' 'pad_crop' 'shift' 'none'
     data.train_interpolation = 'bilinear'  # or 'bicubic'; without antialiasing; of the first two
@@ -69,7 +70,7 @@ def get_config() -> ConfigDict:
     data.on_error = 'raise'  # an image that cannot be decoded: 'raise', or 'skip' and count it
     data.num_threads = 0  # of the input pipeline; 0 = one for each core
     data.prefetch_batches = 2  # batches that wait on the host
-    data.shuffle_group_files = 16  # 'tfds': files whose records are shuffled together, in memory
+    data.shuffle_group_files = 8  # 'tfds': files whose records are shuffled together, in memory
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.learning_rate = 0.1  # for the batch size above; nothing is rescaled

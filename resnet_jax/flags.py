@@ -63,6 +63,22 @@ def define_checkpoint() -> flags.FlagHolder:
     return flags.DEFINE_string('checkpoint', 'best', 'best, latest, a step, or epoch:N.')
 
 
+def define_figure(what: str) -> flags.FlagHolder:
+    """Defines the flag `--figure=FILE.png`, checked before anything is done."""
+    holder = flags.DEFINE_string('figure', '', f'Also draw {what} into this .png file.')
+
+    def check(name: str) -> bool:
+        path = Path(name)
+        if name and path.suffix.lower() != '.png':
+            raise flags.ValidationError('expected the name of a file that ends in .png')
+        if name and (path.is_dir() or not path.parent.is_dir()):
+            raise flags.ValidationError('expected the name of a file in a folder that exists')
+        return True
+
+    flags.register_validator('figure', check)
+    return holder
+
+
 def config_name() -> str:
     """Returns the name of the config's runs: `resnet18`, or `resnet18-digits` with data named."""
     path, _, data = FLAGS['config'].config_filename.partition(':')

@@ -113,6 +113,13 @@ def all_devices() -> Mesh:
     return Mesh(np.array(jax.local_devices()), (AXIS,))
 
 
+def start_one_cpu() -> Mesh:
+    """Returns one CPU device and leaves GPUs alone, for what is compiled and not run."""
+    _choose_cpu_kernels()
+    jax.config.update('jax_platforms', 'cpu')
+    return Mesh(np.array(jax.devices('cpu')[:1]), (AXIS,))
+
+
 def is_first_process() -> bool:
     """Says whether this process is the one that writes logs and files."""
     return jax.process_index() == 0

@@ -1,4 +1,7 @@
-"""Says what is in images: `python -m resnet_jax.predict --workdir=DIR IMAGE [IMAGE ...]`."""
+"""Says what is in images: `python -m resnet_jax.predict --workdir=DIR IMAGE [IMAGE ...]`.
+
+With `--figure=out.png` it also draws them, each with bars for its five classes.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,6 +11,7 @@ from resnet_jax.types import InputError
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
+_FIGURE = flags.define_figure('each image with bars for its five classes')
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,11 +23,18 @@ def main(arguments: Sequence[str]) -> int:
     from resnet_jax.run import Run
 
     terminal.set_up_logging()
+    figure = None
+    if _FIGURE.value:
+        from resnet_jax.inference.drawing import PredictionFigure
+
+        figure = PredictionFigure(_FIGURE.value, len(images))
     predictor = Run(_WORKDIR.value).predictor(_CHECKPOINT.value)
     status = 0
     for image in images:
         try:
             [predictions] = predictor.predict([image])
+            if figure:
+                figure.add(image, predictions)
         except InputError as error:
             print(error, file=sys.stderr)
             status = 1
@@ -31,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f'{image}: {predictions[0].name}')
         for rank, (_, name, probability) in enumerate(predictions, 1):
             print(f'  {rank}  {probability:7.2%}  {name}')
+    if figure:
+        figure.save()
     return status
 
 

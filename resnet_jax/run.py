@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import parallel, validation
 from resnet_jax.data import sources
+from resnet_jax.evaluation import mxnet_r
 from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.evaluation.metrics import EvaluationResult
 from resnet_jax.inference import export
@@ -42,6 +43,7 @@ class Run:
         split: str = 'validation',
         checkpoint: str | int = 'best',
         batch_size: int = 0,
+        audit_mxnet_r: int | None = None,
     ) -> EvaluationResult:
         """Evaluates a checkpoint on a whole split, without augmentation.
 
@@ -50,6 +52,8 @@ class Run:
           checkpoint: 'best' (validation top-5, then top-1, then the later step), 'latest', a step,
             or 'epoch:N'.
           batch_size: images a step; 0 for the config's. The result does not depend on it.
+          audit_mxnet_r: also compute `mxnet_r_top5`, in slices of so many examples in stored
+            order (docs/the-2016-number.md).
 
         Raises:
           InputError: for an unknown split or checkpoint, or data that is not there.
@@ -62,6 +66,8 @@ class Run:
             raise InputError(f'split {split!r}: expected one of {", ".join(splits)}')
         if batch_size < 0:
             raise InputError(f'batch_size = {batch_size}: expected at least 1, or 0 for the config')
+        if audit_mxnet_r is not None:
+            mxnet_r.require_slice_size(audit_mxnet_r)
         mesh = parallel.all_devices()
         trained = restoring.load_trained_model(self.workdir, checkpoint, parallel.replicated(mesh))
         source = sources.load_source(self.config, splits[split])
@@ -79,7 +85,8 @@ class Run:
             split=split,
             batch_size=batch_size or self.config.batch_size,
         )
-        return evaluator.run(trained.model_variables(), step=trained.step)
+        variables = trained.model_variables()
+        return evaluator.run(variables, step=trained.step, audit_mxnet_r=audit_mxnet_r)
 
     def predictor(self, checkpoint: str | int = 'best') -> Predictor:
         """Returns a predictor with the weights of a checkpoint.
@@ -120,3 +127,19 @@ class Run:
     def _load(self, checkpoint: str | int) -> restoring.TrainedModel:
         sharding = SingleDeviceSharding(parallel.all_devices().devices.flat[0])
         return restoring.load_trained_model(self.workdir, checkpoint, sharding)
+
+    def write_report(self, order: str = 'index') -> Path:
+        """Draws what the run has to show, without evaluating anything again.
+
+        Args:
+          order: of the classes in the confusion matrices, 'index' or 'similarity'.
+
+        Returns:
+          The page, `report/index.html`, beside which the pictures lie.
+
+        Raises:
+          InputError: without an evaluation, or with damaged files.
+        """
+        from resnet_jax.evaluation import report  # matplotlib, which nothing else here needs
+
+        return report.write_report(self.workdir, order)

@@ -17,7 +17,7 @@ from resnet_jax.base_config import flatten, get_config
 from resnet_jax.types import InputError
 
 CHOICES = {
-    'model.variant': ('mxnet', 'gluoncv', 'gluoncv_cifar', 'timm', 'timm_d', 'keras'),
+    'model.variant': ('mxnet', 'timm', 'timm_d', 'gluoncv', 'gluoncv_cifar', 'keras'),
     'model.stem': ('imagenet', 'cifar'),
     'model.dtype': ('float32', 'bfloat16'),
     'model.remat': ('none', 'blocks'),
@@ -206,6 +206,7 @@ def _validate_combinations(flat: dict[str, Any]) -> None:
     if flat['data.resize_size'] < flat['data.image_size']:
         allowed = f'at least data.image_size = {flat["data.image_size"]}'
         _require(flat, 'data.resize_size', False, allowed)
+    _validate_size_schedule(flat)
     if flat['data.source'] == 'folder':
         allowed = 'the folder that holds <split>/<class>/*.jpg, as data.source is folder'
         _require(flat, 'data.dir', bool(flat['data.dir']), allowed)
@@ -213,6 +214,22 @@ def _validate_combinations(flat: dict[str, Any]) -> None:
         allowed = 'none, or config.initial_weights: a backbone that is drawn at random must learn'
         _require(flat, 'optimizer.frozen', flat['optimizer.frozen'] == 'none', allowed)
     validate_shares(flat['batch_size'], flat['num_devices'] or 1)
+
+
+def _validate_size_schedule(flat: dict[str, Any]) -> None:
+    field = 'data.size_schedule'
+    schedule = flat[field]
+    pairs = all(
+        isinstance(pair, tuple) and [type(n) for n in pair] == [int] * 2 for pair in schedule
+    )
+    _require(flat, field, pairs, 'a tuple of pairs (epoch, px), such as ((0, 128), (20, 224))')
+    rising = all(a < b for (a, _), (b, _) in itertools.pairwise(((-1, 0), *schedule)))
+    _require(flat, field, rising, 'epochs of at least 0 in rising order')
+    _require(flat, field, all(px > 0 for _, px in schedule), 'sizes of at least 1 px')
+    windows = ('random_resized_crop', 'crop_mirror')
+    if schedule and flat['data.augmentation'] not in windows:
+        allowed = f'data.augmentation = {" or ".join(windows)} beside it'
+        _require(flat, field, False, f'{allowed}, found {flat["data.augmentation"]}')
 
 
 def validate_shares(batch_size: int, num_devices: int) -> None:

@@ -28,7 +28,11 @@ METRICS_COLUMNS = (
     'validation_top1',
     'validation_top5',
     'images_per_second',
+    'input_wait_fraction',
 )
+"""New columns come last: tables that lack some of them are from before, and are read."""
+
+NUM_FIRST_COLUMNS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,18 @@ class Workdir:
         return self.path / 'metrics.csv'
 
     @property
+    def machine_csv(self) -> Path:
+        return self.path / 'machine.csv'
+
+    @property
+    def confusion(self) -> Path:
+        return self.path / 'confusion'
+
+    @property
+    def report(self) -> Path:
+        return self.path / 'report'
+
+    @property
     def config_json(self) -> Path:
         return self.path / 'config.json'
 
@@ -76,27 +92,9 @@ class Workdir:
                 f'--workdir={self.path}: expected a folder to write into, found: {error.strerror}'
             ) from None
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from training here while the block runs.
-
-        Raises:
-          InputError: when one does already.
-        """
-        with (self.path / '.lock').open('w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f'--workdir={self.path}: expected a folder in which nobody trains, and another '
-                    'process does: wait for it, stop it, or choose another folder'
-                ) from None
-            except OSError as error:
-                raise InputError(
-                    f'--workdir={self.path}: expected a disk that can lock files, found: '
-                    f'{error.strerror}'
-                ) from None
-            yield
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes from training here; see `locked`."""
+        return locked(self.path, '--workdir')
 
     def read_config(self) -> ConfigDict:
         """Returns the config of the run.
@@ -111,7 +109,7 @@ class Workdir:
             raise InputError(
                 f'--workdir={self.path}: expected the folder of a run, found no config.json{near}'
             )
-        return validation.from_json(_read(self.config_json), where=str(self.config_json))
+        return validation.from_json(read_text(self.config_json), where=str(self.config_json))
 
     def write_config(self, config: ConfigDict) -> None:
         """Replaces `config.json`."""
@@ -120,7 +118,7 @@ class Workdir:
     def read_class_names(self) -> tuple[str, ...]:
         """Returns the names of the classes in index order."""
         path = self.path / 'class_names.txt'
-        names = tuple(_read(path).splitlines())
+        names = tuple(read_text(path).splitlines())
         if not names:
             raise InputError(f'{path}: expected a line for each class, found an empty file')
         return names
@@ -143,7 +141,7 @@ class Workdir:
         if not path.exists():
             return {}
         try:
-            environment = json.loads(_read(path))
+            environment = json.loads(read_text(path))
         except (ValueError, RecursionError) as error:
             raise InputError(f'{path}: expected JSON, found {error}') from None
         if not isinstance(environment, dict):
@@ -151,7 +149,7 @@ class Workdir:
         return environment
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """Returns the rows of `metrics.csv` as text, oldest first.
+        """Returns the rows of `metrics.csv` as text, oldest first; '' where a column is missing.
 
         Raises:
           InputError: when it is not such a table.
@@ -159,17 +157,19 @@ class Workdir:
         if not self.metrics_csv.exists():
             return []
         try:
-            reader = csv.DictReader(io.StringIO(_read(self.metrics_csv)), strict=True)
+            reader = csv.DictReader(io.StringIO(read_text(self.metrics_csv)), strict=True)
             rows = list(reader)
             whole = all(row['step'].isdecimal() and None not in row.values() for row in rows)
-            if tuple(reader.fieldnames or ()) != METRICS_COLUMNS or not whole:
+            columns = tuple(reader.fieldnames or ())
+            known = len(columns) >= NUM_FIRST_COLUMNS and columns == METRICS_COLUMNS[: len(columns)]
+            if not (known and whole):
                 raise ValueError('other columns or a row that is cut short')
         except (csv.Error, KeyError, ValueError, AttributeError) as error:
             raise InputError(
                 f'{self.metrics_csv}: expected a table of {", ".join(METRICS_COLUMNS)}; found '
                 f'{error}. Mend it, or take it away: then a new one begins'
             ) from None
-        return rows
+        return [dict.fromkeys(METRICS_COLUMNS, '') | row for row in rows]
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replaces `metrics.csv` by these rows."""
@@ -179,13 +179,67 @@ class Workdir:
         writer.writerows(rows)
         write_text(self.metrics_csv, text.getvalue())
 
+    def confusion_file(self, step: int) -> Path:
+        """Returns where the confusion counts of an evaluation lie."""
+        return self.confusion / f'{step}.npz'
+
+    def list_confusion_steps(self) -> list[int]:
+        """Returns the steps of the evaluations whose confusion counts are there, ascending."""
+        names = [path.stem for path in self.confusion.glob('*.npz')]
+        return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
+
+    def forget_confusion_after(self, step: int) -> None:
+        """Removes the confusion counts of later steps, which will come again."""
+        for later in self.list_confusion_steps():
+            if later > step:
+                self.confusion_file(later).unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder in one that is there, unless it is there itself.
+
+    Raises:
+      RunFailed: when that is not possible.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunFailed(f'{path}: expected to make this folder, found: {error.strerror}') from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path, flag: str) -> Iterator[None]:
+    """Keeps other processes from working in a folder while the block runs.
+
+    Args:
+      folder: exists.
+      flag: by which it was named, for messages.
+
+    Raises:
+      InputError: when another process works in it already.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context((folder / '.lock').open('w'))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f'{flag}={folder}: expected a folder in which nobody works, and another process '
+                'does: wait for it, stop it, or choose another folder'
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f'{flag}={folder}: expected a disk that can lock files, found: {error.strerror}'
+            ) from None
+        yield
+
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file of text whole or not at all; see `write_bytes`."""
+    """Writes a text file whole or not at all, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: to a temporary name, to the disk, then in place.
 
     Raises:
@@ -194,7 +248,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         with temporary.open('wb') as file:
-            file.write(content)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -207,7 +261,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from None
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Reads a text file of a run.
+
+    Raises:
+      InputError: when that is not possible.
+    """
     try:
         return path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:

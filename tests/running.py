@@ -66,10 +66,13 @@ def wait_until(condition, process, seconds=120):
         time.sleep(0.01)
 
 
+MEASURED = ('images_per_second', 'input_wait_fraction')
+
+
 def read_rows(workdir):
     """Returns the rows of the metrics, without the one column that is a measurement of time."""
     rows = list(csv.DictReader((workdir / 'metrics.csv').open()))
-    return [{key: row[key] for key in row if key != 'images_per_second'} for row in rows]
+    return [{key: row[key] for key in row if key not in MEASURED} for row in rows]
 
 
 def read_state(workdir, step):

@@ -12,15 +12,21 @@ FLOORS = (
     # 0, the ground
     'base_config flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers models.stacking data.sources data.preprocessing data.class_names '
-    'training.schedules training.optimizers evaluation.confusion monitoring.*',
+    'models.resnet models.layers models.stacking models.variants models.macs data.sources '
+    'data.records data.split data.encoded_images data.preprocessing data.augmentation '
+    'data.class_names data.class_groups '
+    'training.schedules training.optimizers evaluation.confusion monitoring.* '
+    'evaluation.class_order evaluation.class_scores evaluation.tables evaluation.mxnet_r',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
     'training.restoring training.reporting training.health '
-    'data.pipeline evaluation.metrics evaluation.figures.*',
+    'data.pipeline data.decoding data.storing data.record_files '
+    'evaluation.metrics evaluation.figures.* '
+    'evaluation.page evaluation.record evaluation.class_tables',
     # 3, jobs
     'training.loop training.job training.plan evaluation.evaluator evaluation.report '
-    'inference.predictor inference.export inference.scoring data.prepare models.weights.*',
+    'inference.predictor inference.drawing inference.export inference.scoring data.prepare '
+    'models.weights.*',
     # 4, the face
     'run __init__',
     # 5, commands
@@ -32,6 +38,8 @@ FENCES = {
     'tensorflow_datasets': 'data.*',
     'matplotlib': 'evaluation.figures.*',
     'datashader': 'evaluation.figures.*',
+    'pandas': 'evaluation.figures.*',
+    'xarray': 'evaluation.figures.*',
     'pyspark': 'inference.scoring',
     'safetensors': 'models.weights.*',
     'h5py': 'models.weights.*',

@@ -205,7 +205,7 @@ def test_a_label_outside_the_classes_is_an_error_with_its_name(photographs, labe
 
 @pytest.mark.parametrize('on_error', ['raise', 'skip'])
 def test_a_file_that_went_away_is_an_error_with_its_path(on_error, data):
-    config = make_config(data, data__on_error=on_error)
+    config = make_config(data, data__on_error=on_error, num_epochs=40)
     source = sources.load_source(config, 'train')
     batches = pipeline.train_batches(source, config, start_step=0)
     next(batches)

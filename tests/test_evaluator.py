@@ -49,9 +49,9 @@ def network():
 def plain_outputs():
     """Returns labels, losses and logits of the validation digits, without batches or devices."""
     model, variables = network()
-    examples = [digits().read(index) for index in digits().elements(None, 0)]
-    images = np.stack([example['image'].numpy() for example in examples])
-    labels = np.array([int(example['label']) for example in examples])
+    indices = list(digits().elements(None, 0))
+    images = np.stack([digits().load_image(index).numpy() for index in indices])
+    labels = np.array([int(digits().identify(index)['label']) for index in indices])
     apply = jax.jit(lambda images: model.apply(variables, images, train=False))
     logits = np.asarray(apply(images), np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)

@@ -188,7 +188,7 @@ def test_two_commands_do_not_train_in_one_folder(tmp_path, whole):
         assert read_all(folder) == before
     finally:
         first.send_signal(signal.SIGCONT)
-    assert f'--workdir={folder}: expected a folder in which nobody trains' in output
+    assert f'--workdir={folder}: expected a folder in which nobody works' in output
     assert 'Traceback' not in output
     finish(first)
     assert_same_run(folder, whole)

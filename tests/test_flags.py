@@ -12,7 +12,9 @@ from resnet_jax.types import InputError
 from resnet_jax.workdir import Workdir
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = ('main', 'evaluate', 'predict', 'report', 'import_weights', 'export')
 HEAVY = ('jax', 'flax', 'optax', 'orbax', 'clu', 'tensorflow', 'tensorflow_datasets', 'sklearn')
+HEAVY += ('matplotlib', 'datashader', 'pandas', 'scipy')
 
 
 def run(command, *arguments):
@@ -32,16 +34,17 @@ def assert_refused(result, *expected):
         assert text in result.stderr
 
 
-@pytest.mark.parametrize('command', ['main', 'evaluate', 'predict'])
+@pytest.mark.parametrize('command', COMMANDS)
 def test_help_exits_0_and_shows_the_flags(command):
     result = run(command, '--help')
     assert result.returncode == 0, result.stderr
     assert '--workdir' in result.stdout
-    assert ('--[no]config' in result.stdout or '--config' in result.stdout) == (command == 'main')
+    takes_config = command in ('main', 'import_weights')
+    assert ('--[no]config' in result.stdout or '--config' in result.stdout) == takes_config
     assert 'Traceback' not in result.stderr
 
 
-@pytest.mark.parametrize('command', ['main', 'evaluate', 'predict'])
+@pytest.mark.parametrize('command', [*COMMANDS, 'plan'])
 def test_a_command_imports_nothing_heavy_before_it_works(command):
     code = f"""
 import sys
@@ -127,7 +130,7 @@ def test_a_workdir_that_cannot_be_a_folder_is_refused(folder, tmp_path):
         Workdir(tmp_path / folder).create()
 
 
-@pytest.mark.parametrize('command', ['evaluate', 'predict'])
+@pytest.mark.parametrize('command', ['evaluate', 'predict', 'report'])
 def test_the_commands_for_a_run_need_a_workdir(command):
     assert_refused(run(command), 'workdir')
 
@@ -141,7 +144,9 @@ def two_runs(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(('command', 'images'), [('evaluate', []), ('predict', ['x.jpg'])])
+@pytest.mark.parametrize(
+    ('command', 'images'), [('evaluate', []), ('report', []), ('predict', ['x.jpg'])]
+)
 def test_a_folder_without_a_run_is_refused_with_the_runs_nearby(command, images, two_runs):
     result = run(command, f'--workdir={two_runs}/other', *images)
     assert_refused(result, f'{two_runs}/other', f'{two_runs}/first', f'{two_runs}/second')
@@ -232,3 +237,20 @@ def test_a_config_file_that_is_not_python_is_refused_with_its_line(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text('def get_config():\n    return (\n')
     assert_refused(run('main', f'--config={path}'), str(path), 'line 2')
+
+
+@pytest.mark.parametrize(
+    ('command', 'arguments', 'expected'),
+    [
+        ('import_weights', [], ['--format', '--weights', '--workdir']),
+        ('import_weights', ['--format=timm', '--weights=x', '--workdir=y', 'z'], ["'z'"]),
+        (
+            'import_weights',
+            ['--format=timm', '--weights=x', '--workdir=y', f'{CONFIG}', '--config.dept=1'],
+            ['config.dept', 'model.depth'],
+        ),
+        ('export', ['--workdir=runs'], ['--output']),
+    ],
+)
+def test_wrong_flags_of_import_and_export_are_refused(command, arguments, expected):
+    assert_refused(run(command, *arguments), *expected)

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = ('launch.sh', 'requirements.txt', 'requirements-cpu.txt', 'pyproject.toml', '.ci/run')
+SYSTEM = 'tools/install_system_packages.sh'
+FILES = (
+    'launch.sh',
+    'requirements.txt',
+    'requirements-cpu.txt',
+    'pyproject.toml',
+    '.ci/run',
+    SYSTEM,
+)
 TOOLS = ('bash', 'cat', 'cksum', 'cp', 'dirname', 'env', 'grep', 'mkdir', 'mv', 'rm', 'sleep', 'tr')
 
 # A Python of the version $VERSION that writes down how it was called.
@@ -49,6 +57,7 @@ class Machine:
             (self.stubs / tool).symlink_to(shutil.which(tool))
         self.add('python3', PYTHON)
         self.add('ruff', RUFF)
+        self.add('chromium', '#!/usr/bin/env bash\n')
 
     def add(self, name, script):
         (self.stubs / name).write_text(script)
@@ -238,7 +247,51 @@ def test_continuous_integration_stops_at_the_first_failure(machine):
     assert calls == ['ruff check']
 
 
-@pytest.mark.parametrize('script', ['launch.sh', '.ci/run'])
+APT = '#!/usr/bin/env bash\necho "apt-get $*" >>"$LOG"\nexit "${APT_STATUS:-0}"\n'
+
+
+def run_without_chromium(machine, user=0, **variables):
+    (machine.stubs / 'chromium').unlink(missing_ok=True)
+    machine.add('id', f'#!/usr/bin/env bash\necho {user}\n')
+    return machine.run(script=SYSTEM, **variables)
+
+
+def test_system_packages_that_are_there_are_left_alone(machine):
+    machine.add('apt-get', APT)
+    result, calls = machine.run(script=SYSTEM)
+    assert (result.returncode, result.stderr, calls) == (0, '', [])
+
+
+def test_root_gets_the_missing_system_packages(machine):
+    machine.add('apt-get', APT)
+    result, calls = run_without_chromium(machine)
+    assert result.returncode == 0, result.stderr
+    assert [call.split()[1] for call in calls] == ['update', 'install']
+    assert calls[1].endswith(' chromium')
+
+
+def test_others_are_told_how_to_get_the_missing_system_packages(machine):
+    machine.add('apt-get', APT)
+    result, calls = run_without_chromium(machine, user=1000)
+    assert (result.returncode, calls) == (1, [])
+    assert 'sudo apt-get install --yes chromium' in result.stderr
+
+
+def test_other_systems_are_told_what_is_missing(machine):
+    result, calls = run_without_chromium(machine)
+    assert (result.returncode, calls) == (1, [])
+    assert 'expected chromium or a way to install it; found no apt-get' in result.stderr
+
+
+def test_system_packages_that_cannot_be_installed_stop_continuous_integration(machine):
+    machine.add('apt-get', APT)
+    run_without_chromium(machine)
+    result, calls = machine.run(script='.ci/run', APT_STATUS=100)
+    assert result.returncode != 0
+    assert not [call for call in calls if not call.startswith('apt-get')]
+
+
+@pytest.mark.parametrize('script', ['launch.sh', '.ci/run', SYSTEM])
 def test_the_scripts_can_be_executed(script):
     assert os.access(ROOT / script, os.X_OK)
 

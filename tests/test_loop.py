@@ -42,6 +42,7 @@ COLUMNS = [
     'validation_top1',
     'validation_top5',
     'images_per_second',
+    'input_wait_fraction',
 ]
 
 
@@ -122,6 +123,7 @@ def test_there_is_a_row_for_every_evaluation(straight_run):
         assert 0 <= float(row['train_top1']) <= float(row['train_top5']) <= 1
         assert 0 <= float(row['validation_top1']) <= float(row['validation_top5']) <= 1
         assert float(row['images_per_second']) > 0
+        assert 0 <= float(row['input_wait_fraction']) <= 1
         assert float(row['train_top1']) * 1280 == pytest.approx(
             round(float(row['train_top1']) * 1280), abs=1e-9
         )

@@ -9,7 +9,6 @@ from jax.sharding import Mesh
 
 from resnet_jax import parallel
 from resnet_jax.evaluation import metrics
-from resnet_jax.evaluation.confusion import count_confusion
 
 
 def draw_logits(number, classes, scale=3.0):
@@ -104,21 +103,3 @@ def test_means_are_totals_by_counts():
     means = metrics.compute_means({'loss': (6.0, 4.0), 'top1': (0.0, 0.0)})
     assert means['loss'] == 1.5
     assert math.isnan(means['top1'])
-
-
-def test_confusion_counts_every_predicted_class():
-    labels = np.array([0, 0, 2], np.int32)
-    top_classes = np.array([[0, 1], [1, 2], [2, 0]], np.int32)
-    counts = count_confusion(labels, top_classes, 4)
-    assert counts.dtype == np.int64
-    assert counts.tolist() == [[1, 2, 1, 0], [0] * 4, [1, 0, 1, 0], [0] * 4]
-
-
-@pytest.mark.parametrize(('classes', 'k'), [(3, 3), (5, 5), (10, 5), (1000, 5)])
-def test_the_trace_of_the_confusion_is_top5(classes, k):
-    logits, labels = draw_logits(500, classes), draw_labels(500, classes)
-    top_classes = np.asarray(metrics.compute_top_classes(logits))
-    counts = count_confusion(labels, top_classes, classes)
-    assert counts.shape == (classes, classes)
-    assert np.trace(counts) == np.sum(top_classes == labels[:, None])
-    np.testing.assert_array_equal(counts.sum(axis=1), k * np.bincount(labels, minlength=classes))

@@ -160,8 +160,8 @@ def test_evaluation_yields_each_example_once_and_masks_the_rest(batch_size):
     assert joined['mask'][:VALIDATION_SIZE].all()
     for key, padding in {'id': -1, 'mask': False, 'image': 0, 'label': 0}.items():
         assert (joined[key][VALIDATION_SIZE:] == padding).all()
-    examples = source.elements(None, np.int64(0)).map(source.read).as_numpy_iterator()
-    assert np.array_equal(joined['image'][:VALIDATION_SIZE], [e['image'] for e in examples])
+    stored = [source.load_image(element) for element in source.elements(None, np.int64(0))]
+    assert np.array_equal(joined['image'][:VALIDATION_SIZE], stored)
 
 
 def test_a_whole_batch_is_not_padded(batches):

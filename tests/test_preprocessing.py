@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from resnet_jax import base_config
-from resnet_jax.data import preprocessing
+from resnet_jax.data import augmentation, preprocessing
 from resnet_jax.types import InputError
 
 PHOTOS = [Path(sklearn.__file__).parent / f'datasets/images/{n}.jpg' for n in ('china', 'flower')]
@@ -43,10 +43,13 @@ def encode(pixels, kind):
 
 def augment(config, image, count, first=0):
     """Returns the results `[count, S, S, 3]` of as many seeds."""
-    transform = preprocessing.make_train_transform(config)
+    transform = augmentation.make_train_transform(config)
     seeds = tf.data.Dataset.range(first, first + count)
     image = tf.constant(image)
-    images = seeds.map(lambda i: transform(image, tf.stack([i, 7 * i])), num_parallel_calls=2)
+    images = seeds.map(
+        lambda i: transform(image, tf.stack([i, 7 * i]), config.data.image_size),
+        num_parallel_calls=2,
+    )
     return np.stack(list(images.as_numpy_iterator()))
 
 
@@ -133,7 +136,12 @@ def test_augmentation_is_a_function_of_the_seed(augmentation):
 def random_windows(height, width, count=2000):
     seeds = tf.stack([tf.range(count, dtype=tf.int64)] * 2, axis=1)
     shape = tf.constant([height, width])
-    draw = tf.function(lambda seed: tf.stack(preprocessing._random_window(shape, seed)))
+
+    @tf.function
+    def draw(seed):
+        draws = tf.random.stateless_uniform([4, augmentation.CROP_ATTEMPTS], seed)
+        return tf.stack(augmentation._random_window(shape, draws))
+
     return tf.map_fn(draw, seeds, fn_output_signature=tf.int32).numpy().astype(float).T
 
 

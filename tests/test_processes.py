@@ -52,6 +52,7 @@ def test_two_processes_compute_what_one_does(synchronised, tmp_path):
             assert float(value) == pytest.approx(float(other[key]), rel=1e-4), key
     assert_close_state(pair, alone, 22)
     assert len(list((pair / 'tensorboard').glob('*.v2'))) == 1  # CLU's
+    assert [path.name for path in (pair / 'confusion').iterdir()] == ['22.npz']
 
     # What two processes saved, one continues, on another number of devices.
     output = run(DIGITS, pair, *flags, '--config.num_epochs=2', '--config.num_devices=1')

@@ -62,6 +62,15 @@ def test_imagenet_networks_have_the_published_number_of_parameters(depth, varian
     assert 'input_norm/scale' not in shapes
 
 
+# Keras's and timm's own counts.
+@pytest.mark.parametrize(
+    ('depth', 'variant', 'number'),
+    [(50, 'keras', 25_568_360), (18, 'timm_d', 11_706_952), (50, 'timm_d', 25_568_584)],
+)
+def test_variants_of_other_frameworks_have_their_number_of_parameters(depth, variant, number):
+    assert count(flat_shapes(create(depth, variant))) == number
+
+
 @pytest.mark.parametrize(
     ('depth', 'variant', 'width', 'number'),
     [

@@ -51,7 +51,7 @@ def run(folder):
 def images():
     """The 360 digits of the validation split."""
     source = sources.load_source(make_config(), 'validation')
-    return [source.read(index)['image'].numpy() for index in source.elements(None, 0)]
+    return [source.load_image(index).numpy() for index in source.elements(None, 0)]
 
 
 @pytest.fixture(scope='module')
@@ -172,7 +172,7 @@ def test_top_k_is_cut_to_the_number_of_classes(predictor, images):
 
 def test_predictions_agree_with_evaluation(run, predictor, images):
     source = sources.load_source(run.config, 'validation')
-    labels = [int(source.read(index)['label']) for index in source.elements(None, 0)]
+    labels = [int(source.identify(index)['label']) for index in source.elements(None, 0)]
     predictions = predictor.predict(images)
     hits = [[p.index == label for p in row] for row, label in zip(predictions, labels, strict=True)]
     result = run.evaluate()

@@ -26,14 +26,18 @@ def seed(epoch, run=0):
     return tf.constant([run, epoch], tf.int64)
 
 
+def read(source, element):
+    return source.identify(element) | {'image': source.load_image(element)}
+
+
 def read_all(source, order_seed=None, start=0):
     elements = source.elements(order_seed, tf.constant(start, tf.int64))
-    return list(elements.map(source.read).as_numpy_iterator())
+    return list(elements.map(lambda e: read(source, e)).as_numpy_iterator())
 
 
 def ids(source, order_seed=None, start=0):
     elements = source.elements(order_seed, tf.constant(start, tf.int64))
-    return [int(i) for i in elements.map(lambda e: source.read(e)['id']).as_numpy_iterator()]
+    return [int(i) for i in elements.map(lambda e: source.identify(e)['id']).as_numpy_iterator()]
 
 
 def png(level):

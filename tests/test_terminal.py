@@ -2,12 +2,11 @@
 
 import io
 import math
-import time
 
 import pytest
 from running import CLEAR, FakeTerminal
 
-from resnet_jax.monitoring.terminal import Terminal, Throughput, format_duration
+from resnet_jax.monitoring.terminal import Terminal, format_duration
 from resnet_jax.training.loop import Period
 
 
@@ -44,22 +43,6 @@ def test_a_progress_line_is_never_wider_than_the_terminal(monkeypatch):
 def test_a_period_is_due_at_its_multiples_and_at_the_end():
     period = Period(every=3, last=10)
     assert [step for step in range(1, 11) if period.is_due(step)] == [3, 6, 9, 10]
-
-
-def test_throughput_counts_only_the_time_between_resume_and_pause(monkeypatch):
-    now = iter([100.0, 102.0, 200.0, 202.0])
-    monkeypatch.setattr(time, 'perf_counter', lambda: next(now))
-    throughput = Throughput(batch_size=8)
-    assert math.isnan(throughput.images_per_second())
-    throughput.resume(5)
-    throughput.pause(10)
-    assert throughput.images_per_second() == 5 * 8 / 2
-    throughput.resume(10)
-    throughput.pause(21)
-    assert throughput.images_per_second() == 16 * 8 / 4
-    throughput.reset()
-    throughput.pause(21)
-    assert throughput.images_per_second() == 32
 
 
 @pytest.mark.parametrize(

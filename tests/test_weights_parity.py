@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+import h5py
 import jax
 import numpy as np
 import pytest
@@ -70,6 +71,17 @@ def test_keras_s_network_gives_its_logits_from_each_kind_of_file(tmp_path, size)
     paths = [tmp_path / name for name in ('a.weights.h5', 'a.keras', 'a.h5')]
     imported = assert_same_as_keras(model, size, paths)
     assert (imported.config.model.depth, imported.config.model.width) == (29, 4)
+
+
+def test_keras_2_s_names_are_those_of_keras_3_with_a_number(tmp_path):
+    model = weight_files.keras_resnet_v2(4, (3, 3, 3), 5)
+    model.save(tmp_path / 'three.h5')
+    with h5py.File(tmp_path / 'three.h5') as new, h5py.File(tmp_path / 'two.h5', 'w') as old:
+        for layer, group in new['model_weights'].items():
+            for name, array in group.get(layer, {}).items():
+                old[f'{layer}/{layer}/{name}:0'] = array[()]
+    one, other = (load('keras', tmp_path / name) for name in ('three.h5', 'two.h5'))
+    jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
 
 
 @pytest.mark.slow

@@ -22,3 +22,9 @@ def describe(labels: Iterable[str]) -> tuple[str, ...]:
     """Puts the words behind labels that are synset ids of ImageNet; others stay as they are."""
     names = imagenet_names()
     return tuple(names.get(label, label) for label in labels)
+
+
+def labels(names: Iterable[str]) -> tuple[str, ...]:
+    """Takes the words away that `describe` put there."""
+    described = {name: label for label, name in imagenet_names().items()}
+    return tuple(described.get(name, name) for name in names)

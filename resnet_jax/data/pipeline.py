@@ -3,23 +3,20 @@ once; and their way onto the devices."""
 
 import collections
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
-from resnet_jax.data import preprocessing
-from resnet_jax.data.sources import Source
-from resnet_jax.types import Batch, InputError, RunFailed
+from resnet_jax.data import augmentation, decoding, preprocessing
+from resnet_jax.data.decoding import Decode, Item
+from resnet_jax.data.split import Source
+from resnet_jax.types import Batch, InputError
 
 T = TypeVar('T')
-
-Item = dict[str, Any]
-"""`element` of a source and, in training, `seed` int64 `[2]` of the epoch."""
 
 
 class Process(NamedTuple):
@@ -51,13 +48,22 @@ def compute_steps_per_epoch(num_examples: int, batch_size: int) -> int:
     return num_examples // batch_size
 
 
+def compute_image_sizes(config: ConfigDict) -> list[int]:
+    """Returns the side in px of each epoch's training images (`config.data.size_schedule`)."""
+    sizes = [config.data.image_size] * config.num_epochs
+    for first_epoch, size in sorted(config.data.size_schedule):
+        sizes[first_epoch:] = [size] * len(sizes[first_epoch:])
+    return sizes
+
+
 def train_batches(
     source: Source, config: ConfigDict, *, start_step: int, process: Process = ALONE
 ) -> Iterator[Batch]:
     """Yields the batches of steps `start_step`, `start_step + 1`, ... to the end of the last epoch.
 
     The batch of a step depends on the config and the step alone: the order of an epoch on
-    `(seed, epoch)`, the augmentation of an example on `(seed, epoch, id)`.
+    `(seed, epoch)`, the augmentation of an example on `(seed, epoch, id)`, the images' size on the
+    epoch.
 
     Raises:
       InputError: for a label outside the classes, and, unless `config.data.on_error` is 'skip',
@@ -66,26 +72,37 @@ def train_batches(
     """
     batch_size = config.batch_size
     steps_per_epoch = compute_steps_per_epoch(source.num_examples, batch_size)
-    transform = preprocessing.make_train_transform(config)
+    transform = augmentation.make_train_transform(config)
+    sizes = tf.constant(compute_image_sizes(config), tf.int32)
 
     def items_from(batch: int) -> tf.data.Dataset:
         start_epoch, start_in_epoch = divmod(start_step + batch, steps_per_epoch)
 
         def epoch_items(epoch: tf.Tensor) -> tf.data.Dataset:
-            seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
+            order_seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
             start = tf.where(epoch == start_epoch, start_in_epoch * batch_size, 0)
             start = tf.cast(start, tf.int64)
-            elements = source.elements(seed, start).take(steps_per_epoch * batch_size - start)
-            return elements.map(lambda element: {'element': element, 'seed': seed})
+            elements = source.elements(order_seed, start).take(steps_per_epoch * batch_size - start)
+            # Never the first half of an order's seed.
+            run_and_epoch = (config.seed + 1) * 2**32 + epoch
+            of_epoch = {'seed': _repeat(run_and_epoch), 'size': _repeat(tf.gather(sizes, epoch))}
+            return tf.data.Dataset.zip({'element': elements} | of_epoch)
 
         return tf.data.Dataset.range(start_epoch, config.num_epochs).flat_map(epoch_items)
 
-    def decode(item: Item, image: tf.Tensor) -> tf.Tensor:
-        index = source.identify(item['element'])['id']
-        seed = tf.random.experimental.stateless_fold_in(item['seed'], index)
-        return transform(image, seed)
+    def decode(item: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        seed = tf.stack([item['seed'], source.identify(item['element'])['id']])
+        return {'image': transform(image, seed, item['size'])}
 
-    return _iterate(items_from, source, config, decode, batch_size, process)
+    def blank(item: Item, _: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'image': tf.zeros(tf.stack([item['size'], item['size'], 3]), tf.uint8)}
+
+    return _iterate(items_from, source, config, decode, blank, batch_size, process)
+
+
+def _repeat(value: tf.Tensor) -> tf.data.Dataset:
+    """Goes with every element, at a tenth of what a function called for each would cost."""
+    return tf.data.Dataset.from_tensors(value).repeat()
 
 
 def evaluation_batches(
@@ -96,15 +113,19 @@ def evaluation_batches(
     Every process gets equally many batches. Raises as `train_batches` does.
     """
     transform = preprocessing.make_evaluation_transform(config)
+    size = config.data.image_size
 
-    def decode(_: Item, image: tf.Tensor) -> tf.Tensor:
-        return transform(image)
+    def decode(_: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'image': transform(image)}
+
+    def blank(*_: object) -> dict[str, tf.Tensor]:
+        return {'image': tf.zeros([size, size, 3], tf.uint8)}
 
     def items_from(batch: int) -> tf.data.Dataset:
         elements = source.elements(None, tf.constant(batch * batch_size, tf.int64))
-        return elements.map(lambda element: {'element': element})
+        return tf.data.Dataset.zip({'element': elements})
 
-    batches = _iterate(items_from, source, config, decode, batch_size, process)
+    batches = _iterate(items_from, source, config, decode, blank, batch_size, process)
     rows = batch_size // process.count
     num_batches = -(-source.num_examples // batch_size)
     for _ in range(num_batches):
@@ -117,7 +138,8 @@ def _iterate(
     items_from: Callable[[int], tf.data.Dataset],
     source: Source,
     config: ConfigDict,
-    decode: Callable[[Item, tf.Tensor], tf.Tensor],
+    decode: Decode,
+    blank: Decode,
     batch_size: int,
     process: Process,
 ) -> Iterator[Batch]:
@@ -125,28 +147,29 @@ def _iterate(
 
     `items_from(n)` gives the items of all processes from the nth batch on.
     """
-    items = _only_rows(items_from(0), batch_size, process)
     rows = batch_size // process.count
-    num_threads = config.data.num_threads or _num_cores()
-    dataset = _prepare(items, source, config, decode, num_threads)
+    num_threads = config.data.num_threads or decoding.count_cores()
+    items = _only_rows(items_from(0), batch_size, process)
+    dataset = decoding.decode_in_order(
+        items,
+        source,
+        decode,
+        blank=blank if config.data.on_error == 'skip' else None,
+        num_threads=num_threads,
+    )
     dataset = dataset.batch(rows).prefetch(config.data.prefetch_batches)
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = num_threads
-    # Autotuning has a thread that sleeps for up to a minute, and the end of an iterator sometimes
-    # waits for it to wake (TensorFlow 2.21).
-    options.autotune.enabled = False
+    options = decoding.make_options(num_threads)
     num_batches = 0
     reported: set[int] = set()
     try:
         for batch in dataset.with_options(options).as_numpy_iterator():
-            _check_labels(batch, source)
+            decoding.check_labels(batch, source)
             _report_skipped(batch, source, reported)
             num_batches += 1
             yield batch
     except tf.errors.OpError as error:
         part = _only_rows(items_from(num_batches), batch_size, process).take(rows)
-        raise _explain(part, source, decode, error) from None
+        raise decoding.explain(part, source, decode, error) from None
 
 
 def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.data.Dataset:
@@ -162,75 +185,6 @@ def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.
     return items.enumerate().filter(is_ours).map(lambda _, item: item)
 
 
-def _prepare(
-    items: tf.data.Dataset,
-    source: Source,
-    config: ConfigDict,
-    decode: Callable[[Item, tf.Tensor], tf.Tensor],
-    num_threads: int,
-) -> tf.data.Dataset:
-    """Turns items into examples, in order.
-
-    Only an image that cannot be decoded may be skipped: not to be able to read it is another thing.
-    """
-    size = config.data.image_size
-
-    def prepare(item: Item) -> dict[str, tf.Tensor]:
-        return prepare_loaded(item, source.load_image(item['element']))
-
-    def prepare_loaded(item: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return source.identify(item['element']) | {'image': decode(item, image), 'mask': True}
-
-    def prepare_or_blank(item: Item) -> tf.data.Dataset:
-        loaded = source.load_image(item['element'])
-        prepared = tf.data.Dataset.from_tensors((item, loaded)).map(prepare_loaded).ignore_errors()
-        blank = {'image': tf.zeros([size, size, 3], tf.uint8), 'mask': False}
-        fallback = tf.data.Dataset.from_tensors(source.identify(item['element']) | blank)
-        return prepared.concatenate(fallback).take(1)
-
-    if config.data.on_error == 'raise':
-        return items.map(prepare, num_parallel_calls=num_threads, deterministic=True)
-    return items.interleave(
-        prepare_or_blank,
-        cycle_length=num_threads,
-        num_parallel_calls=num_threads,
-        deterministic=True,
-    )
-
-
-def _explain(
-    items: tf.data.Dataset,
-    source: Source,
-    decode: Callable[[Item, tf.Tensor], tf.Tensor],
-    error: tf.errors.OpError,
-) -> InputError | RunFailed:
-    """Finds the example behind an error by preparing those of a batch one by one."""
-    try:
-        for item in items:
-            element = item['element']
-            image = source.load_image(element)
-            try:
-                decode(item, image)
-            except tf.errors.InvalidArgumentError:
-                name = source.name(int(source.identify(element)['id']))
-                reason = preprocessing.describe_fault(image.numpy())
-                return InputError(
-                    f'{name}: cannot be decoded: {reason}. Mend it, or go on without it with '
-                    '--config.data.on_error=skip'
-                )
-    except tf.errors.OpError as reading_error:
-        error = reading_error
-    return RunFailed(f'the data cannot be read: {error.message}')
-
-
-def _check_labels(batch: Batch, source: Source) -> None:
-    num_classes = len(source.class_names)
-    wrong = np.flatnonzero((batch['label'] < 0) | (batch['label'] >= num_classes))
-    if len(wrong):
-        name, label = source.name(int(batch['id'][wrong[0]])), batch['label'][wrong[0]]
-        raise InputError(f'{name}: expected a label from 0 to {num_classes - 1}, found {label}')
-
-
 def _report_skipped(batch: Batch, source: Source, reported: set[int]) -> None:
     for index in batch['id'][~batch['mask']].tolist():
         if index not in reported:
@@ -240,13 +194,6 @@ def _report_skipped(batch: Batch, source: Source, reported: set[int]) -> None:
                 source.name(index),
                 len(reported),
             )
-
-
-def _num_cores() -> int:
-    """Returns the cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _empty_batch(config: ConfigDict) -> Batch:

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from resnet_jax import parallel
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import Source
-from resnet_jax.evaluation import confusion
+from resnet_jax.data.split import Source
+from resnet_jax.evaluation import confusion, mxnet_r
 from resnet_jax.evaluation.metrics import EvaluationResult
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.training import steps
@@ -59,6 +59,7 @@ class Evaluator:
         *,
         step: int,
         between_batches: Callable[[], None] = lambda: None,
+        audit_mxnet_r: int | None = None,
     ) -> EvaluationResult:
         """Evaluates weights.
 
@@ -66,6 +67,8 @@ class Evaluator:
           variables: `{'params': ..., 'batch_stats': ...}`, replicated.
           step: of the weights, for the result.
           between_batches: called before each batch; may raise, to stop.
+          audit_mxnet_r: also compute `mxnet_r_top5`, in slices of so many examples in stored
+            order.
         """
         outputs = list(self._outputs(variables, between_batches))
         found = {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}
@@ -86,10 +89,18 @@ class Evaluator:
             loss=float(np.sum(decoded['loss'], dtype=np.float64) / max(num_decoded, 1)),
             top1=int(np.sum(hits[:, 0])) / num_examples,
             top5=int(np.sum(hits)) / num_examples,
-            confusion=confusion.count_confusion(
-                decoded['label'], decoded['top_classes'], self._num_classes
+            counts=confusion.count_confusion(
+                decoded['label'],
+                decoded['top_classes'],
+                num_examples=num_examples,
+                num_classes=self._num_classes,
             ),
             averaged=bool(self._config.ema_decay),
+            mxnet_r_top5=mxnet_r.compute_mxnet_r_top5(
+                found['label'], found['top_classes'], found['mask'], audit_mxnet_r
+            )
+            if audit_mxnet_r is not None
+            else None,
         )
 
     def _outputs(

@@ -10,6 +10,8 @@ import numpy as np
 from clu import metrics
 from jax import lax
 
+from resnet_jax.evaluation.confusion import ConfusionCounts
+
 TOP_K = 5
 
 
@@ -107,9 +109,10 @@ class EvaluationResult:
       loss: mean cross-entropy in nats, without label smoothing.
       top1: fraction of the examples whose label is the most probable class.
       top5: fraction whose label is among the five most probable (all, if there are fewer).
-      confusion: int64 `[C, C]`, rows the true class, columns each of the (at most) five predicted
-        classes: `trace / num_examples == top5`.
+      counts: which classes were predicted for which, by rank.
       averaged: whether the weights were the average over steps (`config.ema_decay`).
+      mxnet_r_top5: what MXNet's R package would have called top-5 (`evaluation.mxnet_r`), where it
+        was asked for.
     """
 
     split: str
@@ -119,5 +122,14 @@ class EvaluationResult:
     loss: float
     top1: float
     top5: float
-    confusion: np.ndarray
+    counts: ConfusionCounts
     averaged: bool
+    mxnet_r_top5: float | None = None
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Int64 `[C, C]`, rows the true class, columns each of the (at most) five predicted.
+
+        `trace / num_examples == top5`.
+        """
+        return self.counts.matrix()

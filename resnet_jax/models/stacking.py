@@ -16,8 +16,8 @@ def stack_blocks(tree: Any, num_scanned: tuple[int, ...]) -> Any:
     """Stacks the arrays of the blocks that are computed in a loop.
 
     Args:
-      tree: of NumPy or JAX arrays; parameters, statistics, or anything that holds trees of their
-        shape, such as an optimizer's state.
+      tree: of NumPy or JAX arrays or of `jax.ShapeDtypeStruct`; parameters, statistics, or
+        anything that holds trees of their shape, such as an optimizer's state.
       num_scanned: of each stage, the blocks in its loop: so many from the second on.
 
     Returns:
@@ -28,14 +28,14 @@ def stack_blocks(tree: Any, num_scanned: tuple[int, ...]) -> Any:
         blocks = dict(blocks)
         for stage, names in _loops(num_scanned):
             parts = [blocks.pop(name) for name in names]
-            blocks[stage] = jax.tree.map(lambda *arrays: np.stack(arrays), *parts)
+            blocks[stage] = jax.tree.map(_stack, *parts)
         return blocks
 
     return _map_blocks(stack, tree)
 
 
 def unstack_blocks(tree: Any, num_scanned: tuple[int, ...]) -> Any:
-    """Undoes `stack_blocks`; takes shapes (`jax.ShapeDtypeStruct`) in place of arrays, too."""
+    """Undoes `stack_blocks`; fetches JAX arrays to the host."""
 
     def unstack(blocks: dict[str, Any]) -> dict[str, Any]:
         blocks = dict(blocks)
@@ -73,6 +73,12 @@ def _on_host(tree: Any) -> Any:
     return jax.tree.map(
         lambda leaf: jax.device_get(leaf) if isinstance(leaf, jax.Array) else leaf, tree
     )
+
+
+def _stack(*arrays: Any) -> Any:
+    if isinstance(arrays[0], jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    return np.stack(arrays)
 
 
 def _take(array: Any, index: int) -> Any:

@@ -1,4 +1,4 @@
-"""What CLU's writer lacks: going back in TensorBoard's record of a run, and errors in words."""
+"""What CLU's writers lack: going back in TensorBoard's record of a run, and errors in words."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,28 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from resnet_jax.types import RunFailed
+
+MACHINE_PREFIX = 'machine/'
+"""Of the tags of the machine's counters."""
+
+
+def create_writer(folder: str, step: int, *, with_log: bool) -> metric_writers.MetricWriter:
+    """Returns CLU's writer to TensorBoard, and to the log where there is no progress line.
+
+    It is not asynchronous: what it has written is on the disk, and its errors come where they
+    belong.
+
+    Args:
+      folder: of the run's events.
+      step: steps done before; what the folder holds of later ones is forgotten.
+      with_log: write scalars to the log, too.
+
+    Raises:
+      RunFailed: when the folder cannot be written.
+    """
+    begin_session(folder, step)
+    log = [TrainingLog()] if with_log else []
+    return metric_writers.MultiWriter([*log, metric_writers.SummaryWriter(folder)])
 
 
 def write_scalars(
@@ -20,6 +42,18 @@ def write_scalars(
     """
     with _errors_in_words():
         writer.write_scalars(step, scalars)
+
+
+class TrainingLog(metric_writers.LoggingWriter):
+    """Logs a run's scalars, without those of the machine: they would hide the others."""
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Logs a line, if anything is left to log."""
+        shown = {
+            name: value for name, value in scalars.items() if not name.startswith(MACHINE_PREFIX)
+        }
+        if shown:
+            super().write_scalars(step, shown)
 
 
 def begin_session(folder: str, step: int) -> None:

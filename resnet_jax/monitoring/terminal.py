@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import TextIO
 
@@ -66,47 +65,6 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
         return record.levelno >= logging.ERROR  # it warns of every step that it takes
     ours = record.pathname.startswith(_PACKAGE) or record.filename == 'logging_writer.py'
     return ours or record.levelno >= logging.WARNING
-
-
-class Throughput:
-    """Training speed and the time left; evaluation, saving and compilation do not count.
-
-    Args:
-      batch_size: images a step.
-    """
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self._seconds = 0.0
-        self._steps = 0
-        self._resumed: tuple[float, int] | None = None
-        self._rate = math.nan
-
-    def resume(self, step: int) -> None:
-        """Goes on counting from this step and moment."""
-        self._resumed = time.perf_counter(), step
-
-    def pause(self, step: int) -> None:
-        """Counts the steps since `resume`."""
-        if self._resumed:
-            since, first = self._resumed
-            self._seconds += time.perf_counter() - since
-            self._steps += step - first
-            self._resumed = None
-
-    def images_per_second(self) -> float:
-        """Returns the mean since the last `reset`; if that counts no step, the last one known.
-
-        It is nan before the first step that counts.
-        """
-        if self._steps:
-            self._rate = self._steps * self._batch_size / self._seconds
-        return self._rate
-
-    def reset(self) -> None:
-        """Starts a new mean."""
-        self.images_per_second()
-        self._seconds, self._steps = 0.0, 0
 
 
 def format_duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline, sources
+from resnet_jax.data.split import Source
 from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.models import resnet, stacking
 from resnet_jax.monitoring import environment
@@ -30,7 +31,7 @@ class Job:
     config: ConfigDict
     workdir: Workdir
     mesh: Mesh
-    train_source: sources.Source
+    train_source: Source
     evaluator: Evaluator
     model: resnet.ResNet
     optimizer: optax.GradientTransformation
@@ -82,8 +83,8 @@ def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopR
 def _require_same_data(
     config: ConfigDict,
     workdir: Workdir,
-    train_source: sources.Source,
-    validation_source: sources.Source,
+    train_source: Source,
+    validation_source: Source,
 ) -> None:
     """Checks that the data of a run that is continued are those that it began with.
 

@@ -16,8 +16,11 @@ from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline
 from resnet_jax.models import stacking
 from resnet_jax.monitoring import tensorboard
+from resnet_jax.monitoring.machine import Machine
+from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
+from resnet_jax.monitoring.throughput import InputWait
 from resnet_jax.training import checkpoints, restoring, steps
 from resnet_jax.training.checkpoint_writer import CheckpointWriter
 from resnet_jax.training.checkpoints import Metadata, Scores
@@ -97,6 +100,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
             metric_writer,
             screen,
             writes_files=parallel.is_first_process(),
+            machine_log=_open_machine_log(job, metadata.step),
             sums=metadata.train_sums,
             start_step=metadata.step,
             last_step=job.last_step,
@@ -136,18 +140,18 @@ def _say_complete(workdir: Workdir) -> None:
 def _create_metric_writer(
     job: Job, screen: Terminal, start_step: int
 ) -> metric_writers.MetricWriter:
-    """Returns CLU's writer to TensorBoard, and to the log where there is no progress line.
-
-    It is not asynchronous: what it has written is on the disk, and its errors come where they
-    belong. Only the first process writes.
-    """
-    folder = str(job.workdir.tensorboard)
+    """Returns the writer to TensorBoard and the log; only the first process writes."""
     if not parallel.is_first_process():
         return metric_writers.MultiWriter([])
-    tensorboard.begin_session(folder, start_step)
-    if screen.interactive:
-        return metric_writers.SummaryWriter(folder)
-    return metric_writers.create_default_writer(folder, asynchronous=False)
+    folder = str(job.workdir.tensorboard)
+    return tensorboard.create_writer(folder, start_step, with_log=not screen.interactive)
+
+
+def _open_machine_log(job: Job, start_step: int) -> MachineLog | None:
+    """Returns the log of the first process's machine; the others write none."""
+    if not parallel.is_first_process():
+        return None
+    return MachineLog(job.workdir.machine_csv, Machine(job.mesh.local_devices), start_step)
 
 
 def _run_steps(
@@ -179,17 +183,23 @@ def _run_steps(
         start_step=start_step,
         process=pipeline.Process(*parallel.process()),
     )
-    healthy_step = start_step
-    for step, batch in enumerate(pipeline.prefetch(batches, _put_on(job.mesh)), start_step + 1):
-        state, step_metrics = p_train_step(state, batch)
-        report.add(step, step_metrics)
+    healthy_step, compiled_shape = start_step, None
+    input_wait = InputWait()
+    timed_batches = input_wait.timed(pipeline.prefetch(batches, _put_on(job.mesh)))
+    for step, (batch, seconds_waited) in enumerate(timed_batches, start_step + 1):
+        compiles = batch['image'].shape != compiled_shape
+        with report.clock_stopped() if compiles else contextlib.nullcontext():
+            state, step_metrics = p_train_step(state, batch)
+            report.add(step, step_metrics, seconds_waited)
+        compiled_shape = batch['image'].shape
+        input_wait.watch(step_metrics)
         if log.is_due(step):
             report.log(step, float(job.schedule(step - 1)))
         stop = _should_stop(job, log.is_due(step))
         save = stop or epoch_checkpoint.is_due(step) or step_checkpoint.is_due(step)
         if not (save or evaluation.is_due(step) or epoch_end.is_due(step)):
             continue
-        with report.clock_stopped(step):
+        with report.clock_stopped():
             check_health(state, healthy_step + 1, step)
             healthy_step = step
             scores = None

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import base_config, validation
 from resnet_jax.data import sources
-from resnet_jax.models import resnet
+from resnet_jax.models.variants import VARIANTS
 from resnet_jax.models.weights import (
     files,
     keras_file,
@@ -160,7 +160,7 @@ def _require_same_network(config: ConfigDict, found: ConfigDict, where: str) -> 
     for field in fields:
         given, in_file = config.model[field], found.model[field]
         if field == 'batch_norm_epsilon':
-            in_file = in_file or resnet.VARIANTS[found.model.variant].batch_norm_epsilon
+            in_file = in_file or VARIANTS[found.model.variant].batch_norm_epsilon
         left_open = field in ('num_classes', 'batch_norm_epsilon') and not given
         if given != in_file and not left_open:
             different.append(f'  config.model.{field} = {given!r}, in the file {in_file!r}')

@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet_jax import base_config
 from resnet_jax.models.weights import names
+from resnet_jax.models.weights.layouts import Layout, Named
 from resnet_jax.types import InputError
 
 MAX_DEPTH = 1202
@@ -17,7 +18,7 @@ MAX_DEPTH = 1202
 
 MAX_NAME = 256  # characters
 
-LAYOUTS: dict[str, dict[str, names.Layout]] = {
+LAYOUTS: dict[str, dict[str, Layout]] = {
     'mxnet': {
         r'stage\d+_unit\d+_bn1_.*': names.MXNET_SYMBOL,
         r'stage\d+_batchnorm\d+_.*': names.GLUON_EXPORT,
@@ -52,10 +53,14 @@ class Network:
 
     Attributes:
       layout: how its arrays are named.
-      variant: as `depth`, `stem`, `width` and `num_classes`, a field of `config.model`.
+      variant: this and all below are fields of `config.model`.
+      depth: that the file looks most like.
+      stem: 'imagenet' where there is none in the file.
+      width: 64 where there is no stem in the file.
+      num_classes: 1000 where there is no head in the file.
     """
 
-    layout: names.Layout
+    layout: Layout
     variant: str
     depth: int
     stem: str
@@ -108,7 +113,7 @@ def recognise(file_format: str, arrays: Mapping[str, np.ndarray], *, where: str)
       InputError: when they are not a ResNet v2's at all.
     """
     layout = _find_layout(file_format, arrays, where)
-    if isinstance(layout, names.Named):
+    if isinstance(layout, Named):
         blocks, bottleneck = _count_named(layout, arrays)
     elif layout is names.GLUON_EXPORT:
         blocks, bottleneck = _count_gluon(arrays)
@@ -133,7 +138,7 @@ def _sizes(arrays: Mapping[str, np.ndarray], name: str, axes: str) -> dict[str, 
     return dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) and all(shape) else {}
 
 
-def _find_layout(file_format: str, arrays: Mapping[str, np.ndarray], where: str) -> names.Layout:
+def _find_layout(file_format: str, arrays: Mapping[str, np.ndarray], where: str) -> Layout:
     for mark, layout in LAYOUTS[file_format].items():
         if any(re.fullmatch(mark, name) for name in arrays):
             return layout
@@ -145,26 +150,26 @@ def _find_layout(file_format: str, arrays: Mapping[str, np.ndarray], where: str)
 
 
 def _outside(
-    layout: names.Layout, num_stages: int, arrays: Mapping[str, np.ndarray]
+    layout: Layout, num_stages: int, arrays: Mapping[str, np.ndarray]
 ) -> tuple[str, str, str]:
     """Returns the variant, and the names of the stem's last kernel and of the head's."""
-    if layout in (names.KERAS_NAMED, names.KERAS_NUMBERED):
-        variant = 'keras'
-    elif layout is names.TIMM:
-        variant = 'timm_d' if 'stem.conv1.weight' in arrays else 'timm'
-    elif layout is names.MXNET_SYMBOL:
-        variant = 'mxnet'
-    else:
-        variant = 'gluoncv_cifar' if num_stages == 3 else 'gluoncv'
+    variants = {
+        names.MXNET_SYMBOL: 'mxnet',
+        names.GLUON_EXPORT: 'gluoncv_cifar' if num_stages == 3 else 'gluoncv',
+        names.GLUON_IMAGENET: 'gluoncv',
+        names.GLUON_CIFAR: 'gluoncv_cifar',
+        names.TIMM: 'timm_d' if 'stem.conv1.weight' in arrays else 'timm',
+        names.KERAS_NAMED: 'keras',
+        names.KERAS_NUMBERED: 'keras',
+    }
+    variant = variants[layout]
     stem = 'stem/conv3' if variant == 'timm_d' else 'stem/conv'
     modules = layout.name_modules([stem, 'head'])
     kernel = layout.leaves.other['kernel']
     return variant, modules[stem] + kernel, modules['head'] + kernel
 
 
-def _count_named(
-    layout: names.Named, arrays: Mapping[str, np.ndarray]
-) -> tuple[tuple[int, ...], bool]:
+def _count_named(layout: Named, arrays: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], bool]:
     """Returns the blocks of each stage, and whether they are bottlenecks."""
     prefix = re.escape(layout.block.format(stage='STAGE', block='BLOCK'))
     pattern = re.compile(prefix.replace('STAGE', r'(\d+)').replace('BLOCK', r'(\d+)') + '(.*)')
@@ -185,10 +190,8 @@ def _count_gluon(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], boo
     norms = collections.Counter(match[1] for match in matches if match)
     first = arrays.get('stage1_conv0_weight')
     bottleneck = first is not None and first.ndim == 4 and first.shape[2] == 1
-    norms_per_block = 3 if bottleneck else 2
-    return tuple(norms[stage] // norms_per_block for stage in sorted(norms, key=_numeric)), (
-        bottleneck
-    )
+    per_block = 3 if bottleneck else 2
+    return tuple(norms[stage] // per_block for stage in sorted(norms, key=_numeric)), bottleneck
 
 
 def _count_keras(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:

@@ -52,6 +52,7 @@ def write_run(
     require_free(folder)
     folder = folder.absolute()
     temporary = Workdir(folder.with_name(f'.{folder.name}.{os.getpid()}.tmp'))
+    Workdir(folder.parent).create()
     with contextlib.ExitStack() as stack:
         temporary.create()
         stack.callback(shutil.rmtree, temporary.path, ignore_errors=True)

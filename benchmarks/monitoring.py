@@ -1,0 +1,72 @@
+"""What `machine.csv` costs: one row against the training steps between two of them.
+
+    python benchmarks/monitoring.py [--rows=200]
+
+Trains a digits ResNet-18 for a while on four simulated devices, as `./launch.sh` does, and then
+writes rows of the machine's counters, to the CSV and to TensorBoard, as its loop does. Exits with
+1 if a row costs 0.5 % or more of the steps.
+"""
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from clu import metric_writers
+
+from resnet_jax import base_config, parallel
+from resnet_jax.monitoring import tensorboard
+from resnet_jax.monitoring.machine import Machine
+from resnet_jax.monitoring.machine_log import MachineLog, read_table
+from resnet_jax.monitoring.signals import StopRequest
+from resnet_jax.monitoring.terminal import Terminal
+from resnet_jax.training import loop
+
+ALLOWED = 0.005
+
+
+def measure_row(folder, mesh, rows):
+    """Returns the seconds of each of so many rows."""
+    log = MachineLog(folder / 'machine.csv', Machine(mesh.local_devices), 0)
+    writer = metric_writers.SummaryWriter(str(folder / 'tensorboard'))
+    seconds = []
+    for step in range(1, rows + 1):
+        time.sleep(0.01)  # the counters of the host change only so often
+        start = time.perf_counter()
+        found = log.add_row(step, {'images_per_second': 1.0})
+        tensorboard.write_scalars(writer, step, {f'machine/{name}': found[name] for name in found})
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]  # the first replaces the file
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rows', type=int, default=200)
+    arguments = parser.parse_args()
+    config = base_config.use_data(base_config.get_config(), 'digits')
+    config.num_epochs = 5
+    config.schedule.boundaries_epochs = ()
+    mesh = parallel.start_devices(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        run = Path(temporary) / 'run'
+        loop.train(config, run, Terminal(io.StringIO()), StopRequest())
+        speeds = [float(row['images_per_second']) for row in read_table(run / 'machine.csv')[1][1:]]
+        (Path(temporary) / 'rows').mkdir()
+        seconds = measure_row(Path(temporary) / 'rows', mesh, arguments.rows)
+    step = config.batch_size / np.median(speeds)
+    between = step * config.log_every_steps
+    share = np.mean(seconds) / between
+    mean, median, most = (1000 * f(seconds) for f in (np.mean, np.median, np.max))
+    print(f'one row              {mean:.2f} ms (median {median:.2f}, most {most:.2f})')
+    print(f'one step             {1000 * step:.0f} ms, digits ResNet-18, batch {config.batch_size}')
+    print(f'steps between rows   {config.log_every_steps} (log_every_steps)')
+    print(f'share of the time    {share:.4%} (allowed: {ALLOWED:.1%})')
+    print(f'with a row each step {share * config.log_every_steps:.3%}')
+    sys.exit(int(share >= ALLOWED))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,42 @@
+"""Says what a run would take: `python -m resnet_jax.plan --config=FILE[:DATA] [--num_devices=4]`.
+
+It needs no data and no GPU. The last line of the output is a JSON object.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from resnet_jax import flags, workdir
+
+_CONFIG = flags.define_config()
+_NUM_DEVICES = absl_flags.DEFINE_integer(
+    'num_devices', 0, "That share each batch; 0 = the config's, or 4.", lower_bound=0
+)
+_IMAGES_PER_SECOND = absl_flags.DEFINE_float(
+    'images_per_second', None, 'Speed of training, to estimate the time.'
+)
+_FIGURE = flags.define_figure('the learning rate')
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the plan of a config, and draws its learning rate."""
+    flags.require_no_arguments(arguments)
+    from resnet_jax.training import plan
+
+    config = _CONFIG.value
+    found = plan.make_plan(
+        config, num_devices=_NUM_DEVICES.value, images_per_second=_IMAGES_PER_SECOND.value
+    )
+    print(plan.format_plan(found, config))
+    if _FIGURE.value:
+        title = flags.config_name()
+        workdir.write_bytes(Path(_FIGURE.value), plan.draw_schedule(found, config, title))
+    print(json.dumps(dataclasses.asdict(found)))
+
+
+if __name__ == '__main__':
+    flags.run(main)

@@ -1,0 +1,45 @@
+"""Stores a data set once, smaller: `python -m resnet_jax.prepare --config=CONFIG --output=DIR`.
+
+Train from it with --config.data.source=tfds --config.data.dir=DIR. The same command again continues
+a preparation that was stopped.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from resnet_jax import flags
+
+_CONFIG = flags.define_config()
+_OUTPUT = absl_flags.DEFINE_string('output', None, 'New folder for the data set.', required=True)
+_SIZE = absl_flags.DEFINE_integer('size', 256, 'Short side in px.', lower_bound=1)
+_ENCODING = absl_flags.DEFINE_enum(
+    'encoding', 'jpeg', ['jpeg', 'raw'], 'raw: pixels; larger, and faster to read.'
+)
+_QUALITY = absl_flags.DEFINE_integer('quality', 90, 'Of the JPEGs.', lower_bound=1, upper_bound=100)
+_SHAPE = absl_flags.DEFINE_enum(
+    'shape', 'keep', ['keep', 'square'], 'keep the ratio, or cut out the centre square.'
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prepares the splits of the config's data set."""
+    flags.require_no_arguments(arguments)
+    from resnet_jax.monitoring import signals
+
+    with signals.stop_requests() as request:
+        from resnet_jax.data import prepare, storing
+        from resnet_jax.monitoring import terminal
+
+        prepare.prepare(
+            _CONFIG.value,
+            Path(_OUTPUT.value),
+            storing.Encoding(_ENCODING.value, _SIZE.value, _SHAPE.value, _QUALITY.value),
+            terminal.set_up_logging(),
+            request,
+        )
+
+
+if __name__ == '__main__':
+    flags.run(main)
