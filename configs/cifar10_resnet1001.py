@@ -9,6 +9,7 @@ def get_config(data='cifar10'):
     config.model.variant = 'timm'
     config.model.width = 16
     config.model.dtype = 'float32'
+    config.model.scan_blocks = True  # minutes of compilation become seconds
     config.optimizer.nesterov = False
     config.optimizer.decay_all_parameters = True
     config.schedule.warmup_epochs = 1.0  # the paper: a smaller rate for the first 400 steps

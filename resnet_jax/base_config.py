@@ -46,6 +46,8 @@ def get_config() -> ConfigDict:
     model.width = 64  # channels of the first stage (bottlenecks put out four times as many)
     model.num_classes = 0  # 0 = as many as the data has
     model.dtype = 'bfloat16'  # of the computation; weights, statistics, logits and loss: float32
+    model.scan_blocks = False  # a stage's identical blocks in a loop: compiles once for all of them
+    model.remat = 'none'  # 'blocks': keep only their inputs for the backward pass, to save memory
     model.sync_batch_norm = False  # statistics over the whole batch, not over each device's share
     model.batch_norm_momentum = 0.9  # of the running statistics
     model.batch_norm_epsilon = 0.0  # 0 = the variant's

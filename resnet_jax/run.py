@@ -85,7 +85,8 @@ class Run:
             split=split,
             batch_size=batch_size or self.config.batch_size,
         )
-        return evaluator.run(trained.variables, step=trained.step, audit_mxnet_r=audit_mxnet_r)
+        variables = trained.model_variables()
+        return evaluator.run(variables, step=trained.step, audit_mxnet_r=audit_mxnet_r)
 
     def predictor(self, checkpoint: str | int = 'best') -> Predictor:
         """Returns a predictor with the weights of a checkpoint.

@@ -20,6 +20,7 @@ CHOICES = {
     'model.variant': ('mxnet', 'timm', 'timm_d', 'gluoncv', 'gluoncv_cifar', 'keras'),
     'model.stem': ('imagenet', 'cifar'),
     'model.dtype': ('float32', 'bfloat16'),
+    'model.remat': ('none', 'blocks'),
     'model.kernel_init': ('he_fan_out', 'he_fan_in', 'mxnet_2016'),
     'data.source': ('digits', 'tfds', 'folder'),
     'data.augmentation': ('random_resized_crop', 'crop_mirror', 'pad_crop', 'shift', 'none'),
@@ -67,6 +68,8 @@ RANGES = {
 
 FREE_FIELDS = (
     'num_devices',
+    'model.scan_blocks',
+    'model.remat',
     'log_every_steps',
     'evaluate_every_epochs',
     'checkpoint_every_epochs',

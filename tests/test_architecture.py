@@ -12,8 +12,9 @@ FLOORS = (
     # 0, the ground
     'base_config flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers models.variants models.macs data.sources data.records data.split '
-    'data.encoded_images data.preprocessing data.augmentation data.class_names data.class_groups '
+    'models.resnet models.layers models.stacking models.variants models.macs data.sources '
+    'data.records data.split data.encoded_images data.preprocessing data.augmentation '
+    'data.class_names data.class_groups '
     'training.schedules training.optimizers evaluation.confusion monitoring.* '
     'evaluation.class_order evaluation.class_scores evaluation.tables evaluation.mxnet_r',
     # 2, parts

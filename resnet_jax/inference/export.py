@@ -65,9 +65,10 @@ def export_probabilities(trained: TrainedModel, platforms: Sequence[str]) -> jax
     S is `data.image_size`, C the number of class names: a network may have more outputs. Weights
     and normalisation are inside.
     """
+    variables = trained.model_variables()
 
     def compute_probabilities(images: jax.Array) -> jax.Array:
-        logits = trained.model.apply(trained.variables, images, train=False)
+        logits = trained.model.apply(variables, images, train=False)
         return jax.nn.softmax(logits)[:, : len(trained.class_names)]
 
     size = trained.config.data.image_size

@@ -23,7 +23,7 @@ class Predictor:
     def __init__(self, trained: TrainedModel):
         self.class_names = trained.class_names
         self._size = trained.config.data.image_size
-        self._variables = trained.variables
+        self._variables = trained.model_variables()
         self._read = preprocessing.make_image_reader(trained.config)
 
         def compute_probabilities(variables: dict, images: jax.Array) -> jax.Array:

@@ -61,6 +61,7 @@ class Conv(nn.Module):
       stride: the same in both directions.
       use_bias: add a learned number to each output channel.
       dtype: of the computation; the parameters are stored in float32.
+      in_loop: whether a loop computes it, for which CPUs have no fast convolution either.
     """
 
     features: int
@@ -68,6 +69,7 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = False
     dtype: jnp.dtype = jnp.float32
+    in_loop: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -80,7 +82,8 @@ class Conv(nn.Module):
         return y
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        if -(-max(x.shape[1:3]) // self.stride) > SMALL_MAP:
+        is_small = -(-max(x.shape[1:3]) // self.stride) <= SMALL_MAP
+        if not (is_small or self.in_loop):
             return convolve(x, kernel, self.stride)
         return lax.platform_dependent(
             x,

@@ -23,7 +23,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from resnet_jax import base_config
-from resnet_jax.models import layers
+from resnet_jax.models import layers, stacking
 from resnet_jax.models.variants import VARIANTS, Variant
 
 KERNEL_INITS = {
@@ -59,6 +59,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Computes `[N, H / stride, W / stride, C']` from `[N, H, W, C]`."""
         widths = (self.channels,) * (2 if not self.bottleneck else 3)
         sizes = (1, 3, 1) if self.bottleneck else (3, 3)
         strided = sizes.index(3)
@@ -82,6 +83,13 @@ class Block(nn.Module):
         if self.variant.pooled_projection and stride > 1:
             y, stride = layers.average_pool(y), 1
         return self.conv(width, 1, stride, self.variant.biases, name='projection')(y)
+
+
+class LoopedBlock(Block):
+    """A block as `nn.scan` calls it."""
+
+    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return super().__call__(x), None
 
 
 class Stem(nn.Module):
@@ -133,6 +141,10 @@ class ResNet(nn.Module):
       batch_norm_momentum: share of the old running statistics that a step keeps.
       batch_norm_epsilon: added to the variance.
       batch_norm_axis: mapped axis over which training statistics are synchronised, or None.
+      scan_blocks: compute the identical blocks of a stage in a loop, which is compiled once; their
+        arrays are stacked (`stacking.stack_blocks`).
+      remat: `'blocks'` keeps only the blocks' inputs for the backward pass and computes the rest
+        again, `'none'` keeps all (Chen et al. 2016, arXiv:1604.06174).
     """
 
     blocks: tuple[int, ...]
@@ -147,6 +159,20 @@ class ResNet(nn.Module):
     batch_norm_momentum: float = 0.9
     batch_norm_epsilon: float = 1e-5
     batch_norm_axis: str | None = None
+    scan_blocks: bool = False
+    remat: str = 'none'
+
+    @property
+    def num_scanned(self) -> tuple[int, ...]:
+        """Of each stage, the blocks that are computed in a loop: so many from the second on."""
+        if not self.scan_blocks:
+            return (0,) * len(self.blocks)
+        last = len(self.blocks) - 1
+        counts = [
+            count - (2 if self.variant.stride_in_last_block and stage < last else 1)
+            for stage, count in enumerate(self.blocks)
+        ]
+        return tuple(count if count > 1 else 0 for count in counts)
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -176,24 +202,48 @@ class ResNet(nn.Module):
         x = Stem(self.stem, self.width, variant, conv, norm, name='stem')(x)
         for stage, num_blocks in enumerate(self.blocks):
             channels = self.width * 2**stage
-            for block in range(num_blocks):
-                halves = stage > 0 and block == 0
+            common = {'channels': channels, 'bottleneck': self.bottleneck, 'variant': variant}
+            num_scanned = self.num_scanned[stage]
+            for number in range(1, num_blocks + 1):
+                if number == 2 and num_scanned:
+                    x = self._loop(stage, common | {'conv': conv, 'norm': norm})(x, None)[0]
+                if 2 <= number < 2 + num_scanned:
+                    continue
+                halves = stage > 0 and number == 1
                 if variant.stride_in_last_block:
-                    halves = stage < len(self.blocks) - 1 and block == num_blocks - 1
+                    halves = stage < len(self.blocks) - 1 and number == num_blocks
                 changes = halves or x.shape[-1] != channels * (4 if self.bottleneck else 1)
-                x = Block(
-                    channels=channels,
-                    bottleneck=self.bottleneck,
+                block = nn.remat(Block) if self.remat == 'blocks' else Block
+                x = block(
+                    **common,
                     stride=2 if halves else 1,
-                    project=block == 0 and (changes or variant.always_project),
-                    variant=variant,
+                    project=number == 1 and (changes or variant.always_project),
                     conv=conv,
                     norm=norm,
-                    name=f'stage{stage + 1}_block{block + 1}',
+                    name=f'stage{stage + 1}_block{number}',
                 )(x)
         x = nn.relu(norm(name='final_norm')(x))
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         return nn.Dense(self.num_classes, name='head')(x)
+
+    def _loop(self, stage: int, attributes: dict[str, Any]) -> nn.Module:
+        """Returns the identical blocks of a stage as one loop."""
+        block = LoopedBlock
+        if self.remat == 'blocks':
+            block = nn.remat(LoopedBlock, prevent_cse=False)  # a loop's iterations are apart anyway
+        loop = nn.scan(
+            block,
+            variable_axes={'params': 0, 'batch_stats': 0},
+            split_rngs={'params': True},
+            length=self.num_scanned[stage],
+        )
+        conv = functools.partial(attributes['conv'], in_loop=True)
+        return loop(
+            **(attributes | {'conv': conv}),
+            stride=1,
+            project=False,
+            name=f'stage{stage + 1}_blocks',
+        )
 
 
 def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> ResNet:
@@ -224,14 +274,17 @@ def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None 
         batch_norm_momentum=model.batch_norm_momentum,
         batch_norm_epsilon=model.batch_norm_epsilon or variant.batch_norm_epsilon,
         batch_norm_axis=axis_name if model.sync_batch_norm else None,
+        scan_blocks=model.scan_blocks,
+        remat=model.remat,
     )
 
 
 def abstract_variables(model: ResNet, image_size: int) -> dict[str, Any]:
-    """Returns `{'params': ..., 'batch_stats': ...}` with shapes in place of arrays."""
+    """Returns `{'params': ..., 'batch_stats': ...}` with shapes in place of arrays, unstacked."""
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     init = functools.partial(model.init, train=False)
-    return jax.eval_shape(init, jax.random.key(0), images)
+    variables = jax.eval_shape(init, jax.random.key(0), images)
+    return stacking.unstack_blocks(variables, model.num_scanned)
 
 
 def init_variables(
@@ -249,7 +302,7 @@ def init_variables(
       kernel_init: a name in `KERNEL_INITS`, for convolutions and head.
 
     Returns:
-      `{'params': ..., 'batch_stats': ...}` of float32 NumPy arrays.
+      `{'params': ..., 'batch_stats': ...}` of float32 NumPy arrays, unstacked.
     """
 
     def draw(path: tuple[str, ...], array: jax.ShapeDtypeStruct) -> np.ndarray:

@@ -14,7 +14,7 @@ from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline, sources
 from resnet_jax.data.split import Source
 from resnet_jax.evaluation.evaluator import Evaluator
-from resnet_jax.models import resnet
+from resnet_jax.models import resnet, stacking
 from resnet_jax.monitoring import environment
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.training import checkpoints, optimizers, restoring, schedules
@@ -109,8 +109,11 @@ def _require_same_data(
 
 
 def initial_state(job: Job) -> tuple[TrainState, Metadata]:
-    """Returns the state and metadata of the newest whole checkpoint, or those of a new run."""
-    config = job.config
+    """Returns the state and metadata of the newest whole checkpoint, or those of a new run.
+
+    Blocks that the network computes in a loop are stacked.
+    """
+    config, num_scanned = job.config, job.model.num_scanned
     restored = checkpoints.restore_newest(
         job.workdir.checkpoints,
         abstract_state(config, job.model, job.optimizer),
@@ -118,8 +121,11 @@ def initial_state(job: Job) -> tuple[TrainState, Metadata]:
         may_move=parallel.is_first_process(),
     )
     if restored:
-        logging.info('%s: continuing from step %d', job.workdir.path, restored[1].step)
-        return restored
+        state, metadata = restored
+        logging.info('%s: continuing from step %d', job.workdir.path, metadata.step)
+        if any(num_scanned):
+            state = parallel.replicate(stacking.stack_blocks(state, num_scanned), job.mesh)
+        return state, metadata
     if config.initial_weights:
         variables = _read_initial_weights(job)
     else:
@@ -129,6 +135,7 @@ def initial_state(job: Job) -> tuple[TrainState, Metadata]:
             seed=config.seed,
             kernel_init=config.model.kernel_init,
         )
+    variables = stacking.stack_blocks(variables, num_scanned)
     state = create_state(config, variables, job.optimizer)
     return parallel.replicate(state, job.mesh), Metadata(0, 0.0, {}, None)
 

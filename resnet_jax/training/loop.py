@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline
+from resnet_jax.models import stacking
 from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.machine import Machine
 from resnet_jax.monitoring.machine_log import MachineLog
@@ -247,6 +248,10 @@ def _metadata(job: Job, step: int, report: Report, scores: Scores | None) -> Met
 
 
 def _to_save(job: Job, state: TrainState) -> TrainState:
+    """Returns the state as checkpoints hold it: unstacked, replicated over all processes."""
+    if any(job.model.num_scanned):
+        unstacked = stacking.unstack_blocks(state, job.model.num_scanned)
+        state = parallel.replicate(unstacked, job.mesh)
     return parallel.across_processes(state, job.mesh)
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline, sources
 from resnet_jax.evaluation.figures import learning_rate
-from resnet_jax.models import macs, resnet
+from resnet_jax.models import macs, resnet, stacking
 from resnet_jax.monitoring import text_plot
 from resnet_jax.monitoring.terminal import format_duration
 from resnet_jax.training import optimizers, schedules, steps
@@ -102,6 +102,7 @@ def make_plan(
     schedule = schedules.make_schedule(config, steps_per_epoch)
     optimizer = optimizers.make_optimizer(config, schedule)
     state = abstract_state(config, model, optimizer)
+    state = stacking.stack_blocks(state, model.num_scanned)
     macs_per_image = macs.count_macs(model, config.data.image_size)
     train_step = parallel.p_map(steps.make_train_step(config, model, optimizer), mesh, donate=True)
     num_images = num_steps * config.batch_size

@@ -3,10 +3,11 @@
 import dataclasses
 from typing import Any
 
+import jax
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
-from resnet_jax.models import resnet
+from resnet_jax.models import resnet, stacking
 from resnet_jax.training import checkpoints, optimizers, schedules
 from resnet_jax.training.state import abstract_state
 from resnet_jax.workdir import Workdir
@@ -21,8 +22,9 @@ class TrainedModel:
       class_names: in index order.
       model: the network, for use outside of training.
       variables: `{'params': ..., 'batch_stats': ...}` for evaluation, averaged where the run
-        averages.
+        averages; unstacked.
       step: of the checkpoint.
+      sharding: of the arrays.
     """
 
     config: ConfigDict
@@ -30,6 +32,12 @@ class TrainedModel:
     model: resnet.ResNet
     variables: dict[str, Any]
     step: int
+    sharding: Sharding
+
+    def model_variables(self) -> dict[str, Any]:
+        """Returns the variables as the network takes them: stacked where it has loops."""
+        stacked = stacking.stack_blocks(self.variables, self.model.num_scanned)
+        return jax.device_put(stacked, self.sharding)
 
 
 def load_trained_model(workdir: Workdir, checkpoint: str | int, sharding: Sharding) -> TrainedModel:
@@ -50,4 +58,5 @@ def load_trained_model(workdir: Workdir, checkpoint: str | int, sharding: Shardi
     folder = workdir.checkpoints
     step = checkpoints.resolve(folder, checkpoint)
     state, _ = checkpoints.restore(folder, step, abstract_state(config, model, optimizer), sharding)
-    return TrainedModel(config, class_names, model, state.evaluation_variables(), step)
+    variables = state.evaluation_variables()
+    return TrainedModel(config, class_names, model, variables, step, sharding)

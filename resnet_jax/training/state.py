@@ -61,6 +61,6 @@ def create_state(
 def abstract_state(
     config: ConfigDict, model: resnet.ResNet, optimizer: optax.GradientTransformation
 ) -> TrainState:
-    """Returns the state's shapes and dtypes, without arrays."""
+    """Returns the shapes and dtypes of the state in a checkpoint, without arrays."""
     variables = resnet.abstract_variables(model, config.data.image_size)
     return jax.eval_shape(lambda variables: create_state(config, variables, optimizer), variables)
