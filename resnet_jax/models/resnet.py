@@ -214,7 +214,7 @@ class ResNet(nn.Module):
         Returns:
           float32 `[N, num_classes]`.
         """
-        conv = functools.partial(layers.Conv, dtype=self.dtype)
+        conv = functools.partial(layers.Conv, dtype=self.dtype, train=train)
         norm = functools.partial(
             nn.BatchNorm,
             use_running_average=not train,
