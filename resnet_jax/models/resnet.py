@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import base_config
 from resnet_jax.models import layers
+from resnet_jax.models.batch_norm import BatchNorm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Block(nn.Module):
       project: pass the shortcut through a 1x1 convolution.
       variant: see `Variant`.
       conv: `layers.Conv` with its dtype.
-      norm: `nn.BatchNorm` with everything but its name.
+      norm: `BatchNorm` with everything but its name.
     """
 
     channels: int
@@ -214,9 +215,9 @@ class ResNet(nn.Module):
         Returns:
           float32 `[N, num_classes]`.
         """
-        conv = functools.partial(layers.Conv, dtype=self.dtype, train=train)
+        conv = functools.partial(layers.Conv, dtype=self.dtype)
         norm = functools.partial(
-            nn.BatchNorm,
+            BatchNorm,
             use_running_average=not train,
             momentum=self.batch_norm_momentum,
             epsilon=self.batch_norm_epsilon,
