@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Sequence
 
-from resnet_jax import flags
+from resnet_jax import compilation_cache, flags
 from resnet_jax.types import InputError
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
+_COMPILATION_CACHE_DIR = flags.define_compilation_cache()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     from resnet_jax.run import Run
 
     terminal.set_up_logging()
+    compilation_cache.use(_COMPILATION_CACHE_DIR.value)
     predictor = Run(_WORKDIR.value).predictor(_CHECKPOINT.value)
     status = 0
     for image in images:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / 'resnet_jax'
 
 FLOORS = (
     # 0, the ground
-    'base_config flags workdir parallel types validation',
+    'base_config compilation_cache flags workdir parallel types validation',
     # 1, leaves
     'models.resnet models.layers models.batch_norm data.sources data.preprocessing data.class_names '
     'training.schedules training.optimizers evaluation.confusion monitoring.*',
@@ -42,7 +42,7 @@ FENCES = {
 }
 """What may be used in some files only."""
 
-LIGHT_MODULES = ('base_config', 'flags', 'types', 'validation', 'workdir')
+LIGHT_MODULES = ('base_config', 'compilation_cache', 'flags', 'types', 'validation', 'workdir')
 HEAVY_LIBRARIES = ('jax', 'flax', 'optax', 'orbax', 'clu', 'numpy', 'PIL', 'sklearn')
 MAX_COMMAND_LINES = 85
 
