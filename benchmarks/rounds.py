@@ -126,7 +126,7 @@ def report(found: dict[str, dict[str, dict]], *, as_json: bool) -> None:
     print(', '.join(f'{key} {value}' for key, value in machine().items()))
     for subject, rows in found.items():
         first = next(iter(rows))
-        print(f'\n{subject:28} {"images/s":>9} {"median s":>9} {"range s":>17} {first + " is":>14}')
+        print(f'\n{subject:28} {"per s":>9} {"median s":>9} {"range s":>17} {first + " is":>14}')
         for name, row in rows.items():
             low, high = row['range_seconds']
             print(
