@@ -22,11 +22,11 @@ class Block(nn.Module):
         self.projection = nn.Conv2d(wide, out, 1, stride, bias=False) if changes else None
 
     def forward(self, x):
-        for i, (norm, conv) in enumerate(zip(self.norms, self.convs)):  # noqa: B905
-            y = functional.relu(norm(y if i else x), inplace=True)
-            if i == 0:
-                shortcut = x if self.projection is None else self.projection(y)
-            y = conv(y)
+        y = functional.relu(self.norms[0](x), inplace=True)
+        shortcut = x if self.projection is None else self.projection(y)
+        y = self.convs[0](y)
+        for norm, conv in zip(self.norms[1:], self.convs[1:]):  # noqa: B905
+            y = conv(functional.relu(norm(y), inplace=True))
         return shortcut + y
 
 

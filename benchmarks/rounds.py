@@ -96,7 +96,11 @@ def summarise(seconds: dict[str, Seconds], first: str, images: int = 1) -> dict[
 def machine() -> dict:
     """Returns what a reader of the table has to know about where it was measured."""
     cpu = next(
-        (line.partition(':')[2].strip() for line in _lines('/proc/cpuinfo') if 'model name' in line),
+        (
+            line.partition(':')[2].strip()
+            for line in _lines('/proc/cpuinfo')
+            if 'model name' in line
+        ),
         'unknown',
     )
     commit = subprocess.run(

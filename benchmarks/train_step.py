@@ -109,7 +109,7 @@ def start_peers(script: str, torch_python: str, flags: list[str]) -> dict[str, r
     Raises:
       RuntimeError: when their networks have different numbers of parameters.
     """
-    interpreters = {name: sys.executable for name in SERVERS}
+    interpreters = dict.fromkeys(SERVERS, sys.executable)
     interpreters['PyTorch'] = torch_python
     if not torch_python and not importlib.util.find_spec('torch'):
         del interpreters['PyTorch']

@@ -38,8 +38,8 @@ def use(folder: str) -> None:
             raise PermissionError(13, 'Permission denied', str(path))
     except OSError as error:
         logging.warning(
-            '--compilation_cache_dir=%s: expected a folder that can be written, found: %s; going on '
-            'without, so every start compiles anew',
+            '--compilation_cache_dir=%s: expected a folder that can be written, found: %s; going '
+            'on without, so every start compiles anew',
             folder,
             error.strerror,
         )
@@ -55,8 +55,15 @@ def _machine() -> str:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
         lines = [platform.processor()]
-    abilities = sorted(
-        {line for line in lines if line.startswith(('model name', 'flags', 'Features', 'CPU part'))}
-    ) or lines[:1]
+    abilities = (
+        sorted(
+            {
+                line
+                for line in lines
+                if line.startswith(('model name', 'flags', 'Features', 'CPU part'))
+            }
+        )
+        or lines[:1]
+    )
     digest = hashlib.sha256('\n'.join(abilities).encode()).hexdigest()
     return f'{platform.machine()}-{digest[:12]}'

@@ -8,15 +8,21 @@ os.environ['JAX_NUM_CPU_DEVICES'] = '4'
 os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
 os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'
 # Tests that compile the same share it, commands in processes of their own too.
-_COMPILED = tempfile.TemporaryDirectory(prefix='resnet_jax_compiled')
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _COMPILED.name
+os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='resnet_jax_compiled')
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from resnet_jax import base_config
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _remove_compiled():
+    yield
+    shutil.rmtree(os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 
 
 @pytest.fixture

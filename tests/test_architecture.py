@@ -12,8 +12,8 @@ FLOORS = (
     # 0, the ground
     'base_config compilation_cache flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers models.batch_norm data.sources data.preprocessing data.class_names '
-    'training.schedules training.optimizers evaluation.confusion monitoring.*',
+    'models.resnet models.layers models.batch_norm data.sources data.preprocessing '
+    'data.class_names training.schedules training.optimizers evaluation.confusion monitoring.*',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
     'training.restoring training.reporting training.health '

@@ -286,6 +286,23 @@ def test_without_averages_evaluation_uses_the_weights():
     assert train_state.evaluation_variables()['params'] is train_state.params
 
 
+def test_in_bfloat16_the_state_the_loss_and_its_sums_stay_float32():
+    job, batch = training(4, model__dtype='bfloat16'), make_batch(16)
+    before = job.start()
+    dtypes = jax.tree.map(lambda array: array.dtype, before)
+    after, step_metrics = job.step(before, batch)
+    assert jax.tree.map(lambda array: array.dtype, after) == dtypes
+    assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.opt_state))} <= {
+        np.dtype(np.float32),
+        np.dtype(np.int32),
+    }
+    assert step_metrics.loss.total.dtype == np.float32
+    loss, _ = reference_loss(training(4), batch)
+    found = float(step_metrics.compute()['loss'])
+    assert found == pytest.approx(float(loss), rel=0.02)
+    assert found != pytest.approx(float(loss), rel=1e-6)  # it did compute in bfloat16
+
+
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
 def test_the_real_step_lowers_for_cuda(dtype):
     config = base_config.get_config()

@@ -283,6 +283,7 @@ def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None 
     )
 
 
+@functools.lru_cache(maxsize=4)  # tracing a thousand layers takes seconds
 def abstract_variables(model: ResNet, image_size: int) -> dict[str, Any]:
     """Returns `{'params': ..., 'batch_stats': ...}` with shapes in place of arrays."""
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
