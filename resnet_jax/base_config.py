@@ -80,6 +80,9 @@ def get_config() -> ConfigDict:
     optimizer.decay_all_parameters = False  # False = kernels only
     optimizer.gradient_clip = 0.0  # 0 = off
     optimizer.gradient_clip_kind = 'global_norm'  # 'global_norm', 'value' (elementwise)
+    optimizer.accumulate_steps = (
+        1  # parts of each device's share, one after the other: saves memory
+    )
     optimizer.frozen = 'none'  # 'backbone': only the head learns; statistics stay as they are too
     config.label_smoothing = 0.0
     config.ema_decay = 0.0  # of an average of the weights, used in evaluation; 0 = none

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from resnet_jax import flags
+from resnet_jax import compilation_cache, flags
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
+_COMPILATION_CACHE_DIR = flags.define_compilation_cache()
 _SPLIT = absl_flags.DEFINE_string('split', 'validation', 'validation or train.')
 _BATCH_SIZE = absl_flags.DEFINE_integer('batch_size', 0, "Images a step; 0 = the config's.")
 _AUDIT_MXNET_R = absl_flags.DEFINE_integer(
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     from resnet_jax.run import Run
 
     terminal.set_up_logging()
+    compilation_cache.use(_COMPILATION_CACHE_DIR.value)
     run = Run(_WORKDIR.value)
     result = run.evaluate(_SPLIT.value, _CHECKPOINT.value, _BATCH_SIZE.value, _AUDIT_MXNET_R.value)
     table = {

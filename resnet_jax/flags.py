@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from resnet_jax import base_config, validation
+from resnet_jax import base_config, compilation_cache, validation
 from resnet_jax.types import InputError, RunFailed, Stopped
 
 FLAGS = flags.FLAGS
@@ -77,6 +77,15 @@ def define_figure(what: str) -> flags.FlagHolder:
 
     flags.register_validator('figure', check)
     return holder
+
+
+def define_compilation_cache() -> flags.FlagHolder:
+    """Defines the flag `--compilation_cache_dir` of the commands that compile."""
+    return flags.DEFINE_string(
+        'compilation_cache_dir',
+        compilation_cache.default_folder(),
+        'Folder for compiled programs, so that the next start is faster; empty = none.',
+    )
 
 
 def config_name() -> str:

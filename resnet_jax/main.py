@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from resnet_jax import base_config, flags
+from resnet_jax import base_config, compilation_cache, flags
 
 _CONFIG = flags.define_config()
 _WORKDIR = absl_flags.DEFINE_string(
@@ -18,6 +18,7 @@ _COORDINATOR_ADDRESS = absl_flags.DEFINE_string(
     'coordinator_address', '', 'host:port of process 0, in a run of several processes.'
 )
 _NUM_PROCESSES = absl_flags.DEFINE_integer('num_processes', 0, 'Processes of the run.')
+_COMPILATION_CACHE_DIR = flags.define_compilation_cache()
 _PROCESS_ID = absl_flags.DEFINE_integer('process_id', -1, 'Of this process, from 0.')
 
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str]) -> None:
         parallel.start_processes(
             _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value
         )
+        compilation_cache.use(_COMPILATION_CACHE_DIR.value)
         loop.train(_CONFIG.value, folder, terminal.set_up_logging(), request)
 
 

@@ -6,12 +6,13 @@ With `--figure=out.png` it also draws them, each with bars for its five classes.
 import sys
 from collections.abc import Sequence
 
-from resnet_jax import flags
+from resnet_jax import compilation_cache, flags
 from resnet_jax.types import InputError
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
 _FIGURE = flags.define_figure('each image with bars for its five classes')
+_COMPILATION_CACHE_DIR = flags.define_compilation_cache()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     from resnet_jax.run import Run
 
     terminal.set_up_logging()
+    compilation_cache.use(_COMPILATION_CACHE_DIR.value)
     figure = None
     if _FIGURE.value:
         from resnet_jax.inference.drawing import PredictionFigure

@@ -55,6 +55,7 @@ RANGES = {
     'optimizer.momentum': _FRACTION,
     'optimizer.weight_decay': _AT_LEAST_0,
     'optimizer.gradient_clip': _AT_LEAST_0,
+    'optimizer.accumulate_steps': _AT_LEAST_1,
     'label_smoothing': _FRACTION,
     'ema_decay': _FRACTION,
     'schedule.factor': _POSITIVE,
@@ -213,7 +214,8 @@ def _validate_combinations(flat: dict[str, Any]) -> None:
     if not flat['initial_weights']:
         allowed = 'none, or config.initial_weights: a backbone that is drawn at random must learn'
         _require(flat, 'optimizer.frozen', flat['optimizer.frozen'] == 'none', allowed)
-    validate_shares(flat['batch_size'], flat['num_devices'] or 1)
+    accumulate_steps = flat['optimizer.accumulate_steps']
+    validate_shares(flat['batch_size'], flat['num_devices'] or 1, accumulate_steps)
 
 
 def _validate_size_schedule(flat: dict[str, Any]) -> None:
@@ -232,18 +234,20 @@ def _validate_size_schedule(flat: dict[str, Any]) -> None:
         _require(flat, field, False, f'{allowed}, found {flat["data.augmentation"]}')
 
 
-def validate_shares(batch_size: int, num_devices: int) -> None:
-    """Checks that the devices can share a batch equally.
+def validate_shares(batch_size: int, num_devices: int, accumulate_steps: int = 1) -> None:
+    """Checks that the devices can share a batch equally, and each go through its share in parts.
 
     Raises:
       InputError: when they cannot.
     """
-    if batch_size % num_devices:
-        below = batch_size - batch_size % num_devices
-        near = [size for size in (below, below + num_devices) if size]
+    shares = num_devices * accumulate_steps
+    if batch_size % shares:
+        below = batch_size - batch_size % shares
+        near = [size for size in (below, below + shares) if size]
+        parts = f' times {accumulate_steps} accumulate_steps' if accumulate_steps > 1 else ''
         raise InputError(
-            f'config.batch_size = {batch_size}: expected a multiple of the {num_devices} devices, '
-            f'such as {" or ".join(map(str, near))}'
+            f'config.batch_size = {batch_size}: expected a multiple of the {num_devices} devices'
+            f'{parts}, such as {" or ".join(map(str, near))}'
         )
 
 

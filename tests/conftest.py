@@ -1,25 +1,28 @@
 """Four simulated devices and tiny networks for every test."""
 
 import os
+import tempfile
 
 os.environ.setdefault('NPROC', '32')  # threads for collectives among the simulated devices
 os.environ['JAX_NUM_CPU_DEVICES'] = '4'
 os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
 os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'
+# Tests that compile the same share it, commands in processes of their own too.
+os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='resnet_jax_compiled')
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
 
+import shutil
 from pathlib import Path
 
-import jax
 import pytest
 
 from resnet_jax import base_config
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _compile_once(tmp_path_factory):
-    """Lets tests that train the same network share its compiled programs."""
-    jax.config.update('jax_compilation_cache_dir', str(tmp_path_factory.mktemp('compiled')))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+def _remove_compiled():
+    yield
+    shutil.rmtree(os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 
 
 @pytest.fixture

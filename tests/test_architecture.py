@@ -10,11 +10,11 @@ PACKAGE = Path(__file__).parents[1] / 'resnet_jax'
 
 FLOORS = (
     # 0, the ground
-    'base_config flags workdir parallel types validation',
+    'base_config compilation_cache flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers models.stacking models.variants models.macs data.sources '
-    'data.records data.split data.encoded_images data.preprocessing data.augmentation '
-    'data.class_names data.class_groups '
+    'models.resnet models.layers models.batch_norm models.stacking models.variants models.macs '
+    'data.sources data.records data.split data.encoded_images data.preprocessing '
+    'data.augmentation data.class_names data.class_groups '
     'training.schedules training.optimizers evaluation.confusion monitoring.* '
     'evaluation.class_order evaluation.class_scores evaluation.tables evaluation.mxnet_r',
     # 2, parts
@@ -50,7 +50,7 @@ FENCES = {
 }
 """What may be used in some files only."""
 
-LIGHT_MODULES = ('base_config', 'flags', 'types', 'validation', 'workdir')
+LIGHT_MODULES = ('base_config', 'compilation_cache', 'flags', 'types', 'validation', 'workdir')
 HEAVY_LIBRARIES = ('jax', 'flax', 'optax', 'orbax', 'clu', 'numpy', 'PIL', 'sklearn')
 MAX_COMMAND_LINES = 85
 

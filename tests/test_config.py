@@ -150,6 +150,7 @@ INVALID = [
     ('seed', 2**31, 'below 2'),
     ('num_epochs', 0, 'at least 1'),
     ('batch_size', 0, 'at least 1'),
+    ('optimizer.accumulate_steps', 0, 'at least 1'),
     ('batch_size', 10**400, 'expected'),
     ('num_devices', -1, 'at least 0'),
     ('num_devices', 3, 'multiple of the 3'),

@@ -91,6 +91,10 @@ CONFIG = '--config=configs/resnet18.py'
         ([CONFIG, '--config.data.mean=(1,2)'], ['config.data.mean = (1, 2)', '3 numbers']),
         ([CONFIG, '--config.model.depth=19'], ['config.model.depth = 19', '18, 34, 50', '6n+2']),
         ([CONFIG, '--config.num_devices=3'], ['config.batch_size = 256', '255 or 258']),
+        (
+            [CONFIG, '--config.num_devices=2', '--config.optimizer.accumulate_steps=3'],
+            ['config.batch_size = 256', '2 devices times 3 accumulate_steps', '252 or 258'],
+        ),
         ([CONFIG, '--config.label_smoothing=nan'], ['config.label_smoothing = nan']),
         ([CONFIG, '--learning_rate=1'], ['learning_rate']),
         ([CONFIG, '--workdir'], ['workdir']),

@@ -1,4 +1,4 @@
-"""Both forms of the convolution, and pooling."""
+"""The forms of the convolution and of pooling."""
 
 import jax
 import jax.numpy as jnp
@@ -93,22 +93,77 @@ def test_the_layer_computes_in_its_dtype_and_stores_float32():
         assert conv.apply(variables, draw((1, size, size, 3))).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_pointwise_convolution_has_the_value_and_the_gradients_of_the_plain_one(stride):
+    x, kernel = draw((2, 9, 12, 3)), draw((1, 1, 3, 5), seed=1)
+    cotangent = draw((2, -(-9 // stride), 12 // stride, 5), seed=2)
+    found = []
+    for form in (layers.convolve, layers.convolve_pointwise):
+        y, vjp = jax.vjp(lambda x, kernel, form=form: form(x, kernel, stride), x, kernel)
+        found.append((y, *vjp(cotangent)))
+    for plain, pointwise in zip(*found, strict=True):
+        np.testing.assert_allclose(pointwise, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize(('platform', 'expected'), [('cpu', 2), ('cuda', 3)])
+def test_only_a_cpu_computes_a_pointwise_kernel_gradient_as_a_product(platform, expected):
+    def compute(x, kernel):
+        y, vjp = jax.vjp(lambda *both: layers.convolve_pointwise(*both, 1), x, kernel)
+        return y, *vjp(y)
+
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 9, 9, 3), (1, 1, 3, 5))]
+    lowered = jax.jit(compute).trace(*shapes).lower(lowering_platforms=(platform,))
+    assert lowered.as_text().count('stablehlo.convolution') == expected
+
+
+POOLS = [layers.max_pool_slices, layers.max_pool_windows]
+
+
+@pytest.mark.parametrize('pool', POOLS)
+@pytest.mark.parametrize('zero_padding', [False, True])
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (2, 3), (7, 8), (8, 8), (9, 4)])
-def test_pooling_takes_the_maximum_of_each_window(height, width):
-    x = draw((2, height, width, 3)) - 5  # negative: padding with zeros would win
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+def test_pooling_takes_the_maximum_of_each_window(height, width, zero_padding, pool):
+    x = draw((2, height, width, 3)) - 5  # negative: padding with zeros wins
+    fill = 0 if zero_padding else -np.inf
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
     expected = [
         [padded[:, i : i + 3, j : j + 3].max(axis=(1, 2)) for j in range(0, width, 2)]
         for i in range(0, height, 2)
     ]
     expected = np.array(expected).transpose(2, 0, 1, 3)
-    np.testing.assert_array_equal(layers.max_pool(x), expected)
+    np.testing.assert_array_equal(pool(x, zero_padding=zero_padding), expected)
 
 
-def test_pooling_passes_the_gradient_to_the_maximum():
+@pytest.mark.parametrize('pool', [*POOLS, layers.max_pool])
+def test_pooling_passes_the_gradient_to_the_maximum(pool):
     x = np.random.default_rng(0).permutation(36).astype(np.float32).reshape(1, 6, 6, 1)
-    gradient = jax.grad(lambda x: jnp.sum(layers.max_pool(x)))(x)
-    pooled = np.asarray(layers.max_pool(x)).ravel()
+    gradient = jax.grad(lambda x: jnp.sum(pool(x, zero_padding=False)))(x)
+    pooled = np.asarray(pool(x, zero_padding=False)).ravel()
     expected = np.array([[np.sum(pooled == level)] for level in x.ravel()], np.float32)
     np.testing.assert_array_equal(gradient, expected.reshape(x.shape))
     assert gradient.sum() == 9
+
+
+@pytest.mark.parametrize('pool', POOLS)
+def test_equal_maxima_get_the_gradient_of_their_windows_between_them(pool):
+    gradient = jax.grad(lambda x: jnp.sum(pool(x, zero_padding=False)))(np.ones((1, 6, 6, 1)))
+    assert gradient.sum() == 9
+
+
+def test_behind_a_relu_both_poolings_pass_the_same_gradient_however_many_zeros_there_are():
+    x = draw((2, 12, 12, 4)) - 1  # most windows hold nothing but zeros behind a ReLU
+    gradients = [
+        jax.grad(
+            lambda x, pool=pool: jnp.sum(jax.nn.relu(pool(jax.nn.relu(x), zero_padding=False)))
+        )(x)
+        for pool in POOLS
+    ]
+    np.testing.assert_array_equal(*gradients)
+    assert gradients[0].any()
+
+
+@pytest.mark.parametrize(('platform', 'expected'), [('cpu', 0), ('cuda', 1)])
+def test_only_a_cpu_avoids_the_reduction_over_windows(platform, expected):
+    x = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+    lowered = jax.jit(layers.max_pool).trace(x).lower(lowering_platforms=(platform,))
+    assert lowered.as_text().count('stablehlo.reduce_window') == expected

@@ -1,6 +1,7 @@
 """The train step on one and on four devices."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -192,6 +193,28 @@ def test_the_state_is_donated():
     assert all(array.is_deleted() for array in jax.tree.leaves(before))
 
 
+def compiled_step(job):
+    batch = parallel.shard(make_batch(16), job.mesh)
+    return job.p_step.lower(job.start(), batch).compile().as_text()
+
+
+@pytest.mark.parametrize('accumulate_steps', [1, 2])
+def test_the_compiled_step_has_one_all_reduce_for_gradients_and_statistics(accumulate_steps):
+    job = training(4, optimizer__accumulate_steps=accumulate_steps)
+    text = compiled_step(job)
+    reduces = re.findall(r'= (.*) all-reduce\(', text)
+    number_of_examples, everything = sorted(reduces, key=len)
+    assert number_of_examples == 'f32[]'
+    assert everything.count('f32[') == len(jax.tree.leaves(job.variables))
+
+
+def test_the_compiled_step_writes_every_array_of_the_state_where_it_was():
+    job = training(4)
+    header = compiled_step(job).splitlines()[0]
+    aliases = re.findall(r'\{(\d+)\}: \((\d+), \{\}', header)
+    assert aliases == [(str(i), str(i)) for i in range(len(jax.tree.leaves(job.start())))]
+
+
 def test_label_smoothing_is_in_the_loss_and_the_gradient():
     job, batch = training(4, label_smoothing=0.2), make_batch(16)
     loss, gradient = reference_loss(job, batch, label_smoothing=0.2)
@@ -200,6 +223,46 @@ def test_label_smoothing_is_in_the_loss_and_the_gradient():
     assert_equal_but_for_rounding(gradient_of(after), gradient)
     np.testing.assert_allclose(metrics.compute()['loss'], loss, rtol=1e-6)
     assert abs(loss - plain_loss) > 1e-3
+
+
+@pytest.mark.parametrize('parts', [2, 4])
+def test_accumulating_with_frozen_statistics_makes_the_step_of_one_large_batch(parts):
+    batch = make_batch(16)
+    batch['mask'][[3, 9]] = False
+    found = []
+    for accumulate_steps in (1, parts):
+        job = training(
+            4, optimizer__accumulate_steps=accumulate_steps, optimizer__frozen='backbone'
+        )
+        found.append(jax.device_get(job.step(job.start(), batch)))
+    (whole, whole_metrics), (parted, parted_metrics) = found
+    before = job.variables['params']['head']['kernel']
+    assert np.abs(whole.params['head']['kernel'] - before).max() > 1e-3
+    assert_equal_but_for_rounding(parted.params, whole.params)
+    assert_equal_but_for_rounding(parted_metrics.compute(), whole_metrics.compute())
+    assert int(parted_metrics.loss.count) == 14
+    assert int(parted.step) == 1
+
+
+def test_accumulating_sums_the_gradients_of_parts_that_have_batch_norms_of_their_own():
+    """Two devices with two parts of four rows see what four devices with four rows see."""
+    batch = make_batch(16)
+    batch['mask'][[3, 9]] = False
+    parted = training(2, optimizer__accumulate_steps=2)
+    after, _ = jax.device_get(parted.step(parted.start(), batch))
+    loss, gradient = reference_loss(training(4), batch)
+    assert_equal_but_for_rounding(gradient_of(after), gradient)
+
+
+def test_accumulating_moves_the_running_statistics_with_each_part():
+    batch = make_batch(8)
+    parted = training(1, optimizer__accumulate_steps=2)
+    after, _ = jax.device_get(parted.step(parted.start(), batch))
+    variables = parted.variables
+    for images in np.split(batch['image'], 2):
+        _, updates = parted.model.apply(variables, images, train=True, mutable='batch_stats')
+        variables = variables | updates
+    assert_equal_but_for_rounding(after.batch_stats, jax.device_get(variables['batch_stats']))
 
 
 def test_averages_follow_the_weights_faster_while_the_run_is_young():
@@ -221,6 +284,23 @@ def test_without_averages_evaluation_uses_the_weights():
     train_state = training(4).start()
     assert train_state.ema_params is None
     assert train_state.evaluation_variables()['params'] is train_state.params
+
+
+def test_in_bfloat16_the_state_the_loss_and_its_sums_stay_float32():
+    job, batch = training(4, model__dtype='bfloat16'), make_batch(16)
+    before = job.start()
+    dtypes = jax.tree.map(lambda array: array.dtype, before)
+    after, step_metrics = job.step(before, batch)
+    assert jax.tree.map(lambda array: array.dtype, after) == dtypes
+    assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.opt_state))} <= {
+        np.dtype(np.float32),
+        np.dtype(np.int32),
+    }
+    assert step_metrics.loss.total.dtype == np.float32
+    loss, _ = reference_loss(training(4), batch)
+    found = float(step_metrics.compute()['loss'])
+    assert found == pytest.approx(float(loss), rel=0.02)
+    assert found != pytest.approx(float(loss), rel=1e-6)  # it did compute in bfloat16
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])

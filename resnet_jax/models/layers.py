@@ -1,8 +1,11 @@
 """The convolution and the pooling of the networks.
 
-A convolution has two forms, which compute the same function of the same parameters; where it is
-small, a CPU takes the one that it runs faster.
+Both have two forms, which compute the same function of the same parameters; a CPU takes the one
+that it runs faster, other platforms always the library's.
 """
+
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +55,46 @@ def convolve_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return jnp.concatenate(slices, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve_pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Computes `convolve` with a 1x1 kernel, whose gradient a CPU computes as a matrix product.
+
+    That is up to three times as fast as XLA's convolution for it. The convolution itself and the
+    gradient of x are not faster as products.
+    """
+    return convolve(x, kernel, stride)
+
+
+def _pointwise_forward(x, kernel, stride):
+    return convolve(x, kernel, stride), (x, kernel)
+
+
+def _pointwise_backward(stride, kept, gradient):
+    x, kernel = kept
+
+    def kernel_gradient(form: Callable, x: jax.Array, gradient: jax.Array, stride: int):
+        return jax.vjp(lambda kernel: form(x, kernel, stride), kernel)[1](gradient)[0]
+
+    [of_x] = jax.vjp(lambda x: convolve(x, kernel, stride), x)[1](gradient)
+    of_kernel = _on_cpu(
+        functools.partial(kernel_gradient, convolve_patches),
+        functools.partial(kernel_gradient, convolve),
+        *(x, gradient, stride),
+    )
+    return of_x, of_kernel
+
+
+convolve_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
+
+
+def _on_cpu(cpu: Callable, default: Callable, x: jax.Array, y: jax.Array, stride: int) -> jax.Array:
+    """Calls one of two forms with `(x, y, stride)`, by the platform that is compiled for."""
+    forms = {'cpu': cpu, 'default': default}
+    return lax.platform_dependent(
+        x, y, **{name: functools.partial(form, stride=stride) for name, form in forms.items()}
+    )
+
+
 class Conv(nn.Module):
     """A square convolution with symmetric padding.
 
@@ -84,27 +127,52 @@ class Conv(nn.Module):
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         is_small = -(-max(x.shape[1:3]) // self.stride) <= SMALL_MAP
         if not (is_small or self.in_loop):
-            return convolve(x, kernel, self.stride)
-        return lax.platform_dependent(
-            x,
-            kernel,
-            cpu=lambda x, kernel: convolve_patches(x, kernel, self.stride),
-            default=lambda x, kernel: convolve(x, kernel, self.stride),
-        )
+            form = convolve_pointwise if self.size == 1 else convolve
+            return form(x, kernel, self.stride)
+        return _on_cpu(convolve_patches, convolve, x, kernel, self.stride)
 
 
 def max_pool(x: jax.Array, *, zero_padding: bool = False) -> jax.Array:
     """Takes the maximum over 3x3 windows with stride 2 and padding 1, `[N, H, W, C]`.
+
+    Where equal values share the maximum of a window, one of them gets its gradient, or, on a CPU,
+    they share it.
 
     Args:
       x: `[N, H, W, C]`.
       zero_padding: zeros around the map take part in the maximum; otherwise it is only over what
         lies inside.
     """
+    return lax.platform_dependent(
+        x,
+        cpu=functools.partial(max_pool_slices, zero_padding=zero_padding),
+        default=functools.partial(max_pool_windows, zero_padding=zero_padding),
+    )
+
+
+def max_pool_windows(x: jax.Array, *, zero_padding: bool) -> jax.Array:
+    """Computes `max_pool` with XLA's reduction over windows."""
     padding = ((1, 1), (1, 1))
     if zero_padding:
         x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0))), 'VALID'
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+
+
+def max_pool_slices(x: jax.Array, *, zero_padding: bool) -> jax.Array:
+    """Computes `max_pool` as the maximum of shifted slices, of the rows and then of the columns.
+
+    On XLA's CPU backend the gradient is four times as fast as that of the reduction over windows.
+    """
+    fill = 0 if zero_padding else -jnp.inf
+    for axis in (1, 2):
+        size = x.shape[axis]
+        padding = [(1, 1) if i == axis else (0, 0) for i in range(4)]
+        padded = jnp.pad(x, padding, constant_values=fill)
+        slices = [
+            lax.slice_in_dim(padded, start, start + size, stride=2, axis=axis) for start in range(3)
+        ]
+        x = functools.reduce(jnp.maximum, slices)
+    return x
 
 
 def average_pool(x: jax.Array) -> jax.Array:

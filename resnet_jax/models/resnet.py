@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import base_config
 from resnet_jax.models import layers, stacking
+from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.variants import VARIANTS, Variant
 
 KERNEL_INITS = {
@@ -46,7 +47,7 @@ class Block(nn.Module):
       project: pass the shortcut through a 1x1 convolution.
       variant: see `Variant`.
       conv: `layers.Conv` with its dtype.
-      norm: `nn.BatchNorm` with everything but its name.
+      norm: `BatchNorm` with everything but its name.
     """
 
     channels: int
@@ -187,7 +188,7 @@ class ResNet(nn.Module):
         """
         conv = functools.partial(layers.Conv, dtype=self.dtype)
         norm = functools.partial(
-            nn.BatchNorm,
+            BatchNorm,
             use_running_average=not train,
             momentum=self.batch_norm_momentum,
             epsilon=self.batch_norm_epsilon,
@@ -279,6 +280,7 @@ def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None 
     )
 
 
+@functools.lru_cache(maxsize=4)  # tracing a thousand layers takes seconds
 def abstract_variables(model: ResNet, image_size: int) -> dict[str, Any]:
     """Returns `{'params': ..., 'batch_stats': ...}` with shapes in place of arrays, unstacked."""
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)

@@ -73,7 +73,9 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     had_run = workdir.has_run()
     changed = had_run and require_same_run(config, workdir)
     mesh = parallel.start_devices(config.num_devices, deterministic=config.deterministic)
-    validation.validate_shares(config.batch_size, mesh.devices.size)
+    validation.validate_shares(
+        config.batch_size, mesh.devices.size, config.optimizer.accumulate_steps
+    )
     if not parallel.is_first_process():
         logging.set_verbosity(logging.WARNING)
     if had_run and _is_complete(config, workdir, mesh):

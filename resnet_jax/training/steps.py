@@ -29,7 +29,13 @@ def make_train_step(
     The loss is the mean over the examples of all devices whose mask is True; the batch on each
     device holds `image` uint8 `[N, H, W, 3]`, `label` int32 `[N]` and `mask` bool `[N]`. The
     metrics' loss includes label smoothing.
+
+    With `optimizer.accumulate_steps` = A, each device goes through its N rows in A parts, one after
+    the other, and only then are the gradients' sums averaged over the devices and applied. Batch
+    norm sees a part at a time, and moves the running statistics with each; all else is as with one
+    large batch.
     """
+    num_parts = config.optimizer.accumulate_steps
 
     def train_step(
         state: TrainState, batch: dict[str, jax.Array]
@@ -37,19 +43,19 @@ def make_train_step(
         mask = batch['mask']
         share = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
 
-        def compute_loss(params: Any) -> tuple[jax.Array, tuple]:
+        def compute_loss(params: Any, batch_stats: Any, part: dict) -> tuple[jax.Array, tuple]:
             logits, updates = model.apply(
-                {'params': params, 'batch_stats': state.batch_stats},
-                batch['image'],
+                {'params': params, 'batch_stats': batch_stats},
+                part['image'],
                 train=config.optimizer.frozen == 'none',
                 mutable=['batch_stats'],
             )
-            losses = metrics.compute_cross_entropy(logits, batch['label'], config.label_smoothing)
-            loss = jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.where(share > 0, share, 1.0)
-            return loss, (logits, losses, updates['batch_stats'])
+            losses = metrics.compute_cross_entropy(logits, part['label'], config.label_smoothing)
+            loss = jnp.sum(jnp.where(part['mask'], losses, 0.0)) / jnp.where(share > 0, share, 1.0)
+            return loss, (updates['batch_stats'], logits, losses)
 
-        gradients, (logits, losses, batch_stats) = jax.grad(compute_loss, has_aux=True)(
-            state.params
+        gradients, (batch_stats, logits, losses) = _sum_over_parts(
+            jax.grad(compute_loss, has_aux=True), state, batch, num_parts
         )
         gradients, batch_stats = lax.pmean((gradients, batch_stats), AXIS)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -66,6 +72,28 @@ def make_train_step(
         )
 
     return train_step
+
+
+def _sum_over_parts(
+    compute_gradients: Callable, state: TrainState, batch: dict[str, jax.Array], num_parts: int
+) -> tuple[Any, tuple[Any, jax.Array, jax.Array]]:
+    """Adds up the gradients of the parts of a batch; returns what one call for the whole would."""
+    if num_parts == 1:
+        return compute_gradients(state.params, state.batch_stats, batch)
+
+    def add_part(sums: tuple[Any, Any], part: dict) -> tuple[tuple[Any, Any], tuple]:
+        gradients, (batch_stats, *outputs) = compute_gradients(state.params, sums[1], part)
+        return (jax.tree.map(jnp.add, sums[0], gradients), batch_stats), outputs
+
+    parts = jax.tree.map(lambda array: array.reshape(num_parts, -1, *array.shape[1:]), batch)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    # XLA has no fast convolutions inside loops for CPUs.
+    unroll = jax.default_backend() == 'cpu'
+    (gradients, batch_stats), outputs = lax.scan(
+        add_part, (zeros, state.batch_stats), parts, unroll=unroll
+    )
+    logits, losses = (array.reshape(-1, *array.shape[2:]) for array in outputs)
+    return gradients, (batch_stats, logits, losses)
 
 
 def _update_averages(state: TrainState, decay: float) -> TrainState:

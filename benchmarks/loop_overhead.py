@@ -1,0 +1,133 @@
+"""Compares the whole training loop with calling its compiled step in a bare loop.
+
+    python benchmarks/loop_overhead.py [--steps=50] [--rounds=3] [--json]
+
+ResNet-18, 224 px, batch 16, one device, batches in memory in both. The loop logs every tenth step;
+once more it saves a checkpoint in the background half-way, too. What counts is the time from the
+fifth step to the last but four, so that neither compiling nor the final evaluation is in it.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import rounds
+
+from resnet_jax import base_config, compilation_cache, parallel
+from resnet_jax.data import pipeline, sources
+from resnet_jax.models import resnet
+from resnet_jax.monitoring import signals, terminal
+from resnet_jax.training import loop, optimizers, schedules, state, steps
+
+EDGE = 5
+"""Steps at either end that do not count."""
+
+
+class InMemory:
+    """Stands for a data set of as many batches as there are steps."""
+
+    class_names = tuple(str(index) for index in range(1000))
+
+    def __init__(self, config, split):
+        size = config.data.image_size
+        rng = np.random.default_rng(0)
+        is_train = split == config.data.train_split
+        self.num_examples = config.batch_size * (config.num_steps_in_memory if is_train else 1)
+        self.batch = {
+            'image': rng.integers(0, 256, (config.batch_size, size, size, 3), np.uint8),
+            'label': rng.integers(0, 1000, config.batch_size, np.int32),
+            'mask': np.ones(config.batch_size, bool),
+            'id': np.arange(config.batch_size),
+        }
+
+
+def make_config(num_steps: int, size: int, batch_size: int):
+    """Returns the config of a run of one epoch."""
+    config = base_config.get_config()
+    config.model.dtype = 'float32'
+    config.num_epochs, config.num_devices, config.batch_size = 1, 1, batch_size
+    config.data.image_size = size
+    config.data.resize_size = size
+    config.log_every_steps = 10
+    config.schedule.name = 'constant'
+    config.num_steps_in_memory = num_steps
+    return config
+
+
+def time_loop(config, checkpoint_every: int) -> float:
+    """Returns the seconds a step of the real loop."""
+    config = config.copy_and_resolve_references()
+    config.checkpoint_every_steps = checkpoint_every
+    asked = []
+
+    def train_batches(source, *_, **__):
+        for _ in range(config.num_steps_in_memory):
+            asked.append(time.perf_counter())
+            yield source.batch
+
+    sources.load_source = InMemory
+    pipeline.train_batches = train_batches
+    pipeline.evaluation_batches = lambda source, *_, **__: iter([source.batch])
+    with tempfile.TemporaryDirectory() as folder, signals.stop_requests() as request:
+        loop.train(config, Path(folder) / 'run', terminal.set_up_logging(), request)
+    return (asked[-EDGE] - asked[EDGE]) / (len(asked) - 2 * EDGE)
+
+
+class Bare:
+    """The same step and nothing else.
+
+    Args:
+      config: of the run.
+    """
+
+    def __init__(self, config):
+        mesh = parallel.start_devices(1)
+        model = resnet.create_model(config, 1000, axis_name=parallel.AXIS)
+        schedule = schedules.make_schedule(config, config.num_steps_in_memory)
+        optimizer = optimizers.make_optimizer(config, schedule)
+        variables = resnet.init_variables(
+            model, config.data.image_size, seed=0, kernel_init='he_fan_out'
+        )
+        self.state = parallel.replicate(state.create_state(config, variables, optimizer), mesh)
+        batch = InMemory(config, 'train').batch
+        self.batch = parallel.shard({key: batch[key] for key in ('image', 'label', 'mask')}, mesh)
+        step = steps.make_train_step(config, model, optimizer)
+        self.p_step = parallel.p_map(step, mesh, donate=True)
+        self.time(1)
+
+    def time(self, num_steps: int) -> float:
+        """Returns the seconds a step."""
+        start = time.perf_counter()
+        for _ in range(num_steps):
+            self.state, metrics = self.p_step(self.state, self.batch)
+        jax.block_until_ready((self.state, metrics))
+        return (time.perf_counter() - start) / num_steps
+
+
+def main() -> None:
+    """Times all three in turns."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--steps', type=int, default=50)
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--batch_size', type=int, default=16)
+    parser.add_argument('--json', action='store_true')
+    arguments = parser.parse_args()
+    config = make_config(arguments.steps, arguments.size, arguments.batch_size)
+    with tempfile.TemporaryDirectory() as cache:
+        compilation_cache.use(cache)
+        bare = Bare(config)
+        seconds = {'bare': [], 'loop': [], 'loop, checkpoint': []}
+        for _ in range(arguments.rounds):
+            seconds['bare'].append(bare.time(arguments.steps - 2 * EDGE))
+            seconds['loop'].append(time_loop(config, 0))
+            seconds['loop, checkpoint'].append(time_loop(config, arguments.steps // 2))
+    found = {'ResNet-18, step': rounds.summarise(seconds, 'bare', arguments.batch_size)}
+    rounds.report(found, as_json=arguments.json)
+
+
+if __name__ == '__main__':
+    main()

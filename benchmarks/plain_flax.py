@@ -1,0 +1,61 @@
+"""The peer in plain Flax: the same networks from `nn.Conv`, `nn.BatchNorm` and `nn.max_pool`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+
+class PlainResNet(nn.Module):
+    """ResNet v2 as our variant 'timm' has it, with an ImageNet stem, from uint8 `[N, H, W, 3]`."""
+
+    blocks: tuple[int, ...]
+    bottleneck: bool
+    num_classes: int = 1000
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        conv = functools.partial(nn.Conv, use_bias=False)
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
+        x = (images.astype(jnp.float32) - 127.5) / 127.5
+        x = conv(self.width, (7, 7), (2, 2), padding=3)(x)
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        for stage, num_blocks in enumerate(self.blocks):
+            channels = self.width * 2**stage
+            out = channels * (4 if self.bottleneck else 1)
+            for block in range(num_blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                y = nn.relu(norm()(x))
+                if stride > 1 or x.shape[-1] != out:
+                    x = conv(out, (1, 1), (stride, stride))(y)
+                if self.bottleneck:
+                    y = nn.relu(norm()(conv(channels, (1, 1))(y)))
+                y = conv(channels, (3, 3), (stride, stride), padding=1)(y)
+                y = nn.relu(norm()(y))
+                y = conv(out, (1, 1) if self.bottleneck else (3, 3), padding='SAME')(y)
+                x = x + y
+        x = jnp.mean(nn.relu(norm()(x)), axis=(1, 2))
+        return nn.Dense(self.num_classes)(x)
+
+
+def make_step(model: PlainResNet, optimizer: optax.GradientTransformation):
+    """Returns the jitted `step(variables, opt_state, images, labels)`, which donates both."""
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(variables, opt_state, images, labels):
+        def compute_loss(params):
+            logits, updates = model.apply(
+                variables | {'params': params}, images, train=True, mutable=['batch_stats']
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean(), updates
+
+        params = variables['params']
+        (loss, updates), gradients = jax.value_and_grad(compute_loss, has_aux=True)(params)
+        changes, opt_state = optimizer.update(gradients, opt_state, params)
+        return {'params': optax.apply_updates(params, changes), **updates}, opt_state, loss
+
+    return step

@@ -1,0 +1,83 @@
+"""The peer in PyTorch: the same networks, channels_last; for an interpreter that has torch."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Block(nn.Module):
+    """A pre-activation block."""
+
+    def __init__(self, wide: int, channels: int, out: int, stride: int, bottleneck: bool):
+        super().__init__()
+        sizes = (1, 3, 1) if bottleneck else (3, 3)
+        widths = (wide, *(channels,) * (len(sizes) - 1), out)
+        strided = sizes.index(3)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[:-1])
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, size, stride if i == strided else 1, size // 2, bias=False)
+            for i, (a, b, size) in enumerate(zip(widths, widths[1:], sizes))  # noqa: B905
+        )
+        changes = stride > 1 or wide != out
+        self.projection = nn.Conv2d(wide, out, 1, stride, bias=False) if changes else None
+
+    def forward(self, x):
+        y = functional.relu(self.norms[0](x), inplace=True)
+        shortcut = x if self.projection is None else self.projection(y)
+        y = self.convs[0](y)
+        for norm, conv in zip(self.norms[1:], self.convs[1:]):  # noqa: B905
+            y = conv(functional.relu(norm(y), inplace=True))
+        return shortcut + y
+
+
+class TorchResNet(nn.Module):
+    """ResNet v2 as our variant 'timm' has it, with an ImageNet stem, from uint8 `[N, 3, H, W]`."""
+
+    def __init__(self, blocks, bottleneck: bool, num_classes: int = 1000, width: int = 64):
+        super().__init__()
+        layers = [nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.MaxPool2d(3, 2, 1)]
+        wide = width
+        for stage, num_blocks in enumerate(blocks):
+            channels = width * 2**stage
+            out = channels * (4 if bottleneck else 1)
+            for block in range(num_blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(Block(wide, channels, out, stride, bottleneck))
+                wide = out
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(wide), nn.ReLU(inplace=True))
+        self.head = nn.Linear(wide, num_classes)
+
+    def forward(self, images):
+        x = (images.float() - 127.5) / 127.5
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def make_runs(blocks, bottleneck: bool, batch_size: int, size: int):
+    """Returns the model, and functions that do a training step and a forward pass to the end."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = TorchResNet(blocks, bottleneck).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    images = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 1000, (batch_size,), device=device)
+
+    def wait():
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    def train():
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        wait()
+
+    def infer():
+        model.eval()
+        with torch.inference_mode():
+            model(images)
+        wait()
+
+    return model, train, infer
