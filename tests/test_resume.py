@@ -22,7 +22,7 @@ from running import (
     wait_until,
 )
 
-from resnet_jax.data import pipeline, sources
+from resnet_jax.data import pipeline, records, sources
 
 RUN = (
     *SMALL,
@@ -153,7 +153,7 @@ def test_finding_the_position_reads_no_group_before_its_own(tmp_path):
                 for record in range(10):
                     writer.write(f'{number} {record}'.encode())
 
-    elements = sources._record_elements([File(number) for number in range(8)], 2)
+    elements = records._record_elements([File(number) for number in range(8)], 2)
     seed = tf.constant([0, 0], tf.int64)
     whole = [int(element['id']) for element in elements(seed, tf.constant(0, tf.int64))]
     assert sorted(whole) == list(range(80))

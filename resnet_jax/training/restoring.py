@@ -24,7 +24,7 @@ class TrainedModel:
       variables: `{'params': ..., 'batch_stats': ...}` for evaluation, averaged where the run
         averages; unstacked.
       step: of the checkpoint.
-      sharding: of the arrays.
+      sharding: of the arrays; None = the default device's.
     """
 
     config: ConfigDict
@@ -32,7 +32,7 @@ class TrainedModel:
     model: resnet.ResNet
     variables: dict[str, Any]
     step: int
-    sharding: Sharding
+    sharding: Sharding | None = None
 
     def model_variables(self) -> dict[str, Any]:
         """Returns the variables as the network takes them: stacked where it has loops."""
