@@ -19,7 +19,6 @@ import pytest
 
 from resnet_jax import base_config
 
-
 atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 
 
