@@ -11,6 +11,7 @@ os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'
 os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='resnet_jax_compiled')
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
 
+import atexit
 import shutil
 from pathlib import Path
 
@@ -18,11 +19,7 @@ import pytest
 
 from resnet_jax import base_config
 
-
-@pytest.fixture(scope='session', autouse=True)
-def _remove_compiled():
-    yield
-    shutil.rmtree(os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
+atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 
 
 @pytest.fixture
