@@ -31,7 +31,7 @@ def measure(depth: int, way: str, num_steps: int) -> dict[str, float]:
     import numpy as np
 
     from resnet_jax import base_config, parallel
-    from resnet_jax.models import resnet, stacking
+    from resnet_jax.models import initialization, resnet, stacking
     from resnet_jax.training import optimizers, schedules, state, steps
 
     config = base_config.get_config()
@@ -44,7 +44,7 @@ def measure(depth: int, way: str, num_steps: int) -> dict[str, float]:
     model = resnet.create_model(config, 10, axis_name=parallel.AXIS)
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 1000))
     start = time.perf_counter()
-    variables = resnet.init_variables(model, size, seed=0, kernel_init='he_fan_out')
+    variables = initialization.init_variables(model, size, seed=0, kernel_init='he_fan_out')
     variables = stacking.stack_blocks(variables, model.num_scanned)
     train_state = state.create_state(config, variables, optimizer)
     train_state = parallel.replicate(train_state, mesh)

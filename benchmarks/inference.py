@@ -33,13 +33,17 @@ def serve_ours(depth: int, batch_size: int, size: int, dtype: str) -> None:
 def make_ours(depth: int, size: int, dtype: str):
     """Returns a config, its network and new variables."""
     from resnet_jax import base_config
-    from resnet_jax.models import resnet
+    from resnet_jax.models import initialization, resnet
 
     config = base_config.get_config()
     config.model.update({'depth': depth, 'variant': 'timm', 'dtype': dtype})
     config.data.image_size = size
     model = resnet.create_model(config, 1000)
-    return config, model, resnet.init_variables(model, size, seed=0, kernel_init='he_fan_out')
+    return (
+        config,
+        model,
+        initialization.init_variables(model, size, seed=0, kernel_init='he_fan_out'),
+    )
 
 
 def serve_flax(depth: int, batch_size: int, size: int, dtype: str) -> None:

@@ -18,7 +18,7 @@ import rounds
 
 from resnet_jax import base_config, compilation_cache, parallel
 from resnet_jax.data import pipeline, sources
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.monitoring import signals, terminal
 from resnet_jax.training import loop, optimizers, schedules, state, steps
 
@@ -88,7 +88,7 @@ class Bare:
         model = resnet.create_model(config, 1000, axis_name=parallel.AXIS)
         schedule = schedules.make_schedule(config, config.num_steps_in_memory)
         optimizer = optimizers.make_optimizer(config, schedule)
-        variables = resnet.init_variables(
+        variables = initialization.init_variables(
             model, config.data.image_size, seed=0, kernel_init='he_fan_out'
         )
         self.state = parallel.replicate(state.create_state(config, variables, optimizer), mesh)

@@ -28,7 +28,7 @@ def serve_ours(depth: int, batch_size: int, size: int, dtype: str) -> None:
     import numpy as np
 
     from resnet_jax import base_config, parallel
-    from resnet_jax.models import resnet
+    from resnet_jax.models import initialization, resnet
     from resnet_jax.training import optimizers, schedules, state, steps
 
     config = base_config.get_config()
@@ -37,7 +37,7 @@ def serve_ours(depth: int, batch_size: int, size: int, dtype: str) -> None:
     mesh = parallel.start_devices(1)
     model = resnet.create_model(config, 1000, axis_name=parallel.AXIS)
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 1000))
-    variables = resnet.init_variables(model, size, seed=0, kernel_init='he_fan_out')
+    variables = initialization.init_variables(model, size, seed=0, kernel_init='he_fan_out')
     train_state = state.create_state(config, variables, optimizer)
     box = [parallel.replicate(train_state, mesh)]
     images, labels = draw(batch_size, size)

@@ -12,7 +12,8 @@ FLOORS = (
     # 0, the ground
     'base_config compilation_cache flags workdir parallel types validation',
     # 1, leaves
-    'models.resnet models.layers models.batch_norm models.stacking models.variants models.macs '
+    'models.resnet models.layers models.batch_norm models.initialization models.stacking '
+    'models.variants models.macs '
     'data.sources data.records data.split data.encoded_images data.preprocessing '
     'data.augmentation data.class_names data.class_groups '
     'training.schedules training.optimizers evaluation.confusion monitoring.* '

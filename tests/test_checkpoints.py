@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from resnet_jax import base_config, parallel
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.training import checkpoints, optimizers, schedules
 from resnet_jax.training.checkpoint_writer import CheckpointWriter
 from resnet_jax.training.checkpoints import Metadata
@@ -180,7 +180,7 @@ def network():
     config.model.depth, config.model.width, config.ema_decay = 8, 4, 0.9
     model = resnet.create_model(config, 10)
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 5))
-    variables = resnet.init_variables(model, 8, seed=0, kernel_init='he_fan_out')
+    variables = initialization.init_variables(model, 8, seed=0, kernel_init='he_fan_out')
     rng = np.random.default_rng(0)
     state = jax.tree.map(
         lambda array: rng.normal(size=array.shape).astype(array.dtype),

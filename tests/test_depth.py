@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import base_config
-from resnet_jax.models import resnet, stacking
+from resnet_jax.models import initialization, resnet, stacking
 from resnet_jax.models.macs import count_macs
 from resnet_jax.models.variants import VARIANTS
 from resnet_jax.training.optimizers import make_optimizer
@@ -29,7 +29,7 @@ def make_model(**model):
 
 def make_variables(model):
     """Draws weights, statistics and gains that are not all 0 or 1."""
-    variables = resnet.init_variables(model, SIZE, seed=0, kernel_init='he_fan_in')
+    variables = initialization.init_variables(model, SIZE, seed=0, kernel_init='he_fan_in')
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda x: x if x.ndim > 1 else x + rng.uniform(0, 0.3, x.shape).astype(np.float32),
@@ -105,8 +105,8 @@ def test_the_blocks_in_loops_are_those_that_are_alike(variant, depth, stem, scan
 def test_names_shapes_and_draws_do_not_depend_on_loops(variant):
     plain = make_model(variant=variant)
     looped = make_model(variant=variant, scan_blocks=True)
-    expected = resnet.init_variables(plain, SIZE, seed=3, kernel_init='he_fan_in')
-    found = resnet.init_variables(looped, SIZE, seed=3, kernel_init='he_fan_in')
+    expected = initialization.init_variables(plain, SIZE, seed=3, kernel_init='he_fan_in')
+    found = initialization.init_variables(looped, SIZE, seed=3, kernel_init='he_fan_in')
     assert jax.tree.structure(expected) == jax.tree.structure(found)
     assert jax.tree.all(jax.tree.map(np.array_equal, expected, found))
     assert count_macs(plain, SIZE) == count_macs(looped, SIZE)
@@ -155,7 +155,7 @@ def test_without_loops_a_tree_stays_as_it_is():
 
 def training_memory(model):
     """Returns bytes that the compiler wants for activations and scratch."""
-    variables = resnet.abstract_variables(model, SIZE)
+    variables = initialization.abstract_variables(model, SIZE)
     variables = stacking.stack_blocks(variables, model.num_scanned)
     images = jax.ShapeDtypeStruct((16, SIZE, SIZE, 3), jnp.uint8)
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from resnet_jax import base_config, parallel
 from resnet_jax.data import sources
 from resnet_jax.evaluation.evaluator import Evaluator
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.types import RunFailed
 
 
@@ -40,7 +40,7 @@ def network():
             rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
             * (1 if array.ndim == 1 else rng.choice([-1, 1], array.shape))
         ),
-        resnet.init_variables(model, 8, seed=0, kernel_init='he_fan_out'),
+        initialization.init_variables(model, 8, seed=0, kernel_init='he_fan_out'),
     )
     return model, variables
 

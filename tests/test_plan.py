@@ -16,7 +16,7 @@ from running import ROOT
 
 from resnet_jax import parallel
 from resnet_jax.data import sources
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.models.macs import count_macs, count_macs_of_jaxpr
 from resnet_jax.monitoring import text_plot
 from resnet_jax.training import optimizers, plan, schedules, steps
@@ -148,7 +148,7 @@ def test_the_known_sizes_of_the_digits_are_those_of_the_data(tiny_config):
 def test_the_checkpoint_is_as_large_as_the_state_that_is_saved(tiny_config, without_compiling):
     tiny_config.ema_decay = 0.9
     model = resnet.create_model(tiny_config, 10)
-    variables = resnet.init_variables(model, 8, seed=0, kernel_init='he_fan_out')
+    variables = initialization.init_variables(model, 8, seed=0, kernel_init='he_fan_out')
     optimizer = optimizers.make_optimizer(tiny_config, schedules.make_schedule(tiny_config, 11))
     state = create_state(tiny_config, variables, optimizer)
     expected = sum(np.asarray(array).nbytes for array in jax.tree.leaves(state))

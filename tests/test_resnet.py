@@ -11,7 +11,7 @@ from flax import traverse_util
 from jax import lax
 
 from resnet_jax import base_config
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 
 # Learnable parameters with 1000 classes, without the three shifts of mxnet's input norm.
 IMAGENET = [
@@ -46,7 +46,7 @@ def create(depth, variant='timm', stem='imagenet', width=64, num_classes=1000, *
 
 @functools.cache
 def flat_shapes(model, size=32, collection='params'):
-    tree = resnet.abstract_variables(model, size)[collection]
+    tree = initialization.abstract_variables(model, size)[collection]
     return {name: array.shape for name, array in traverse_util.flatten_dict(tree, sep='/').items()}
 
 
@@ -272,7 +272,7 @@ def random_variables(model, size):
         low, high = (0.5, 1.5) if path[-1] in ('scale', 'var') else (-0.5, 0.5)
         return rng.uniform(low, high, array.shape).astype('f')
 
-    return traverse_util.path_aware_map(draw, resnet.abstract_variables(model, size))
+    return traverse_util.path_aware_map(draw, initialization.abstract_variables(model, size))
 
 
 def random_images(size):
@@ -307,7 +307,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32():
     for dtype in ('float32', 'bfloat16'):
         model = create(8, 'mxnet', 'cifar', width=4, num_classes=7, dtype=dtype)
         variables = variables or random_variables(model, 12)
-        abstract = resnet.abstract_variables(model, 12)
+        abstract = initialization.abstract_variables(model, 12)
         assert {array.dtype for array in jax.tree.leaves(abstract)} == {np.dtype('float32')}
         apply = functools.partial(model.apply, train=True, mutable='batch_stats')
         outputs[dtype] = jax.jit(apply)(variables, images)
@@ -348,7 +348,7 @@ def test_the_momentum_of_batch_norm_is_the_share_that_is_kept():
 
 def init(seed=0, kernel_init='he_fan_out', depth=18, width=64):
     model = create(depth, 'mxnet', width=width)
-    variables = resnet.init_variables(model, 32, seed=seed, kernel_init=kernel_init)
+    variables = initialization.init_variables(model, 32, seed=seed, kernel_init=kernel_init)
     return traverse_util.flatten_dict(variables, sep='/')
 
 
@@ -398,7 +398,7 @@ def test_multiplications_at_224_px(depth, gmac):
     model = create(depth)
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8)
     apply = functools.partial(model.apply, train=False, capture_intermediates=True)
-    outputs = jax.eval_shape(apply, resnet.abstract_variables(model, 224), images)[1]
+    outputs = jax.eval_shape(apply, initialization.abstract_variables(model, 224), images)[1]
     outputs = traverse_util.flatten_dict(outputs['intermediates'], sep='/')
     total = 0
     for name, shape in flat_shapes(model).items():

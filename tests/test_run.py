@@ -15,7 +15,7 @@ import resnet_jax
 from resnet_jax import base_config
 from resnet_jax.data import sources
 from resnet_jax.inference.predictor import Predictor
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.training import loop
@@ -203,7 +203,7 @@ def test_a_network_with_more_outputs_than_the_data_has_classes_predicts_classes(
     config = make_config()
     config.model.num_classes = 12
     model = resnet.create_model(config, 10)
-    variables = resnet.init_variables(model, 8, seed=0, kernel_init='he_fan_out')
+    variables = initialization.init_variables(model, 8, seed=0, kernel_init='he_fan_out')
     variables['params']['head']['bias'][11] = 9.0
     names = tuple('abcdefghij')
     trained = TrainedModel(config, names, model, jax.tree.map(jax.numpy.array, variables), 0)

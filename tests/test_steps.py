@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import Mesh
 
 from resnet_jax import base_config, parallel
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.training import optimizers, schedules, state, steps
 
 NUM_CLASSES = 10
@@ -47,7 +47,9 @@ class Training:
         self.optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 10))
         step = steps.make_train_step(config, self.model, self.optimizer)
         self.p_step = parallel.p_map(step, self.mesh, donate=True)
-        self.variables = resnet.init_variables(self.model, 8, seed=3, kernel_init='he_fan_out')
+        self.variables = initialization.init_variables(
+            self.model, 8, seed=3, kernel_init='he_fan_out'
+        )
 
     def start(self):
         return parallel.replicate(

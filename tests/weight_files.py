@@ -7,7 +7,7 @@ import numpy as np
 from flax import traverse_util
 
 from resnet_jax import base_config
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 
 
 def make_config(depth, variant, stem='cifar', width=4):
@@ -26,7 +26,7 @@ def random_variables(model):
     """Returns random arrays, the statistics and biases too, by their paths."""
     rng = np.random.default_rng(0)
     found = {}
-    abstract = traverse_util.flatten_dict(resnet.abstract_variables(model, 32))
+    abstract = traverse_util.flatten_dict(initialization.abstract_variables(model, 32))
     for path, array in abstract.items():
         if path[-1] == 'kernel':
             deviation = math.prod(array.shape[:-1]) ** -0.5

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from resnet_jax.models import resnet, stacking
+from resnet_jax.models import initialization, resnet, stacking
 
 
 def count_macs(model: resnet.ResNet, image_size: int) -> int:
@@ -23,7 +23,7 @@ def count_macs(model: resnet.ResNet, image_size: int) -> int:
     """
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     apply = functools.partial(model.apply, train=False)
-    variables = resnet.abstract_variables(model, image_size)
+    variables = initialization.abstract_variables(model, image_size)
     variables = stacking.stack_blocks(variables, model.num_scanned)
     return count_macs_of_jaxpr(jax.make_jaxpr(apply)(variables, images).jaxpr)
 

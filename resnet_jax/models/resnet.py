@@ -11,30 +11,17 @@ Parameter names are the checkpoint format: `stem/conv/kernel`, `stage2_block1/co
 """
 
 import functools
-import math
-import zlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from flax import traverse_util
 from ml_collections import ConfigDict
 
 from resnet_jax import base_config
-from resnet_jax.models import layers, stacking
+from resnet_jax.models import layers
 from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.variants import VARIANTS, Variant
-
-KERNEL_INITS = {
-    # Scale, fan and distribution: the variance is scale / fan.
-    # He et al. 2015 (arXiv:1502.01852), equations 14 and 10.
-    'he_fan_out': (2.0, 'fan_out', 'normal'),
-    'he_fan_in': (2.0, 'fan_in', 'normal'),
-    # mx.init.Xavier(rnd_type='uniform', factor_type='in', magnitude=2)
-    'mxnet_2016': (2 / 3, 'fan_in', 'uniform'),
-}
 
 
 class Block(nn.Module):
@@ -278,55 +265,3 @@ def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None 
         scan_blocks=model.scan_blocks,
         remat=model.remat,
     )
-
-
-@functools.lru_cache(maxsize=4)  # tracing a thousand layers takes seconds
-def abstract_variables(model: ResNet, image_size: int) -> dict[str, Any]:
-    """Returns `{'params': ..., 'batch_stats': ...}` with shapes in place of arrays, unstacked."""
-    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
-    init = functools.partial(model.init, train=False)
-    variables = jax.eval_shape(init, jax.random.key(0), images)
-    return stacking.unstack_blocks(variables, model.num_scanned)
-
-
-def init_variables(
-    model: ResNet, image_size: int, *, seed: int, kernel_init: str
-) -> dict[str, Any]:
-    """Draws initial parameters and statistics.
-
-    Each array is drawn on the host from the seed, its name and its shape, so nothing has to be
-    compiled: `jax.jit(model.init)` takes seconds for 18 layers and minutes for 1001.
-
-    Args:
-      model: the network.
-      image_size: height and width in px; no array's shape depends on it.
-      seed: fixes all arrays, whatever the devices.
-      kernel_init: a name in `KERNEL_INITS`, for convolutions and head.
-
-    Returns:
-      `{'params': ..., 'batch_stats': ...}` of float32 NumPy arrays, unstacked.
-    """
-
-    def draw(path: tuple[str, ...], array: jax.ShapeDtypeStruct) -> np.ndarray:
-        if path[-1] == 'kernel':
-            generator = np.random.default_rng([seed, zlib.crc32('/'.join(path).encode())])
-            return _draw_kernel(generator, array.shape, *KERNEL_INITS[kernel_init])
-        fill = 1.0 if path[-1] in ('scale', 'var') else 0.0
-        return np.full(array.shape, fill, np.float32)
-
-    return traverse_util.path_aware_map(draw, abstract_variables(model, image_size))
-
-
-def _draw_kernel(
-    generator: np.random.Generator,
-    shape: tuple[int, ...],
-    scale: float,
-    fan: str,
-    distribution: str,
-) -> np.ndarray:
-    fans = {'fan_in': math.prod(shape[:-1]), 'fan_out': math.prod(shape[:-2]) * shape[-1]}
-    deviation = np.float32(math.sqrt(scale / fans[fan]))
-    if distribution == 'normal':
-        return deviation * generator.standard_normal(shape, np.float32)
-    uniform = 2 * generator.random(shape, np.float32) - 1
-    return deviation * np.float32(math.sqrt(3)) * uniform

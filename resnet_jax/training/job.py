@@ -14,7 +14,7 @@ from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline, sources
 from resnet_jax.data.split import Source
 from resnet_jax.evaluation.evaluator import Evaluator
-from resnet_jax.models import resnet, stacking
+from resnet_jax.models import initialization, resnet, stacking
 from resnet_jax.monitoring import environment
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.training import checkpoints, optimizers, restoring, schedules
@@ -129,7 +129,7 @@ def initial_state(job: Job) -> tuple[TrainState, Metadata]:
     if config.initial_weights:
         variables = _read_initial_weights(job)
     else:
-        variables = resnet.init_variables(
+        variables = initialization.init_variables(
             job.model,
             config.data.image_size,
             seed=config.seed,
@@ -163,7 +163,7 @@ def _read_initial_weights(job: Job) -> dict:
             other.model.num_classes,
             config.initial_weights,
         )
-        drawn = resnet.init_variables(
+        drawn = initialization.init_variables(
             job.model,
             config.data.image_size,
             seed=config.seed,
@@ -171,7 +171,7 @@ def _read_initial_weights(job: Job) -> dict:
         )
         params = variables['params'] | {'head': drawn['params']['head']}
         variables = variables | {'params': params}
-    expected = resnet.abstract_variables(job.model, config.data.image_size)
+    expected = initialization.abstract_variables(job.model, config.data.image_size)
     checkpoints.require_same_arrays(expected, variables, what=config.initial_weights)
     logging.info('weights of step %d of %s', other.step, config.initial_weights)
     return variables
@@ -214,7 +214,7 @@ def write_description(job: Job) -> None:
             ', '.join(f'{epoch:g}' for epoch in unreached),
             config.num_epochs,
         )
-    params = resnet.abstract_variables(job.model, config.data.image_size)['params']
+    params = initialization.abstract_variables(job.model, config.data.image_size)['params']
     logging.info(
         'ResNet-%d v2 (%s), %s parameters; %s: %d training examples, %d classes; '
         '%d epochs of %d steps of %d images on %d devices (%s); writing to %s',

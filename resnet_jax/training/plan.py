@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from resnet_jax import parallel, validation
 from resnet_jax.data import pipeline, sources
 from resnet_jax.evaluation.figures import learning_rate
-from resnet_jax.models import macs, resnet, stacking
+from resnet_jax.models import initialization, macs, resnet, stacking
 from resnet_jax.monitoring import text_plot
 from resnet_jax.monitoring.terminal import format_duration
 from resnet_jax.training import optimizers, schedules, steps
@@ -97,7 +97,7 @@ def make_plan(
     num_steps = config.num_epochs * steps_per_epoch
     mesh = parallel.start_one_cpu()
     model = resnet.create_model(config, num_classes, axis_name=parallel.AXIS)
-    params = resnet.abstract_variables(model, config.data.image_size)['params']
+    params = initialization.abstract_variables(model, config.data.image_size)['params']
     num_input_norm = _count(params.get('input_norm', {}))
     schedule = schedules.make_schedule(config, steps_per_epoch)
     optimizer = optimizers.make_optimizer(config, schedule)

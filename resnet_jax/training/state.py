@@ -8,7 +8,7 @@ import optax
 from flax import struct
 from ml_collections import ConfigDict
 
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 
 
 class TrainState(struct.PyTreeNode):
@@ -62,5 +62,5 @@ def abstract_state(
     config: ConfigDict, model: resnet.ResNet, optimizer: optax.GradientTransformation
 ) -> TrainState:
     """Returns the shapes and dtypes of the state in a checkpoint, without arrays."""
-    variables = resnet.abstract_variables(model, config.data.image_size)
+    variables = initialization.abstract_variables(model, config.data.image_size)
     return jax.eval_shape(lambda variables: create_state(config, variables, optimizer), variables)

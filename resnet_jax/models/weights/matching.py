@@ -10,7 +10,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from resnet_jax import base_config
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.models.weights.recognition import Network
 from resnet_jax.types import InputError
 
@@ -88,7 +88,7 @@ def expected_arrays(network: Network) -> dict[str, Expected]:
     """Returns the arrays that a file of a network holds, by their names there."""
     model = resnet.create_model(make_config(network), network.num_classes)
     image_size = 32  # no array's shape depends on it
-    ours = traverse_util.flatten_dict(resnet.abstract_variables(model, image_size))
+    ours = traverse_util.flatten_dict(initialization.abstract_variables(model, image_size))
     layout = network.layout
     modules = layout.name_modules({'/'.join(path[1:-1]) for path in ours})
     expected = {}

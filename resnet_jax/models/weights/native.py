@@ -15,7 +15,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from resnet_jax import base_config, validation
-from resnet_jax.models import resnet
+from resnet_jax.models import initialization, resnet
 from resnet_jax.models.weights.safetensors_file import to_safetensors
 from resnet_jax.types import InputError
 
@@ -79,7 +79,9 @@ def decode(
     _require_plausible(config, arrays, what)
     model = resnet.create_model(config, len(class_names))
     image_size = 32  # no array's shape depends on it
-    expected = traverse_util.flatten_dict(resnet.abstract_variables(model, image_size), sep='/')
+    expected = traverse_util.flatten_dict(
+        initialization.abstract_variables(model, image_size), sep='/'
+    )
     faults = [
         f'  {name}: expected {_shape(expected, name)}, found {_shape(arrays, name)}'
         for name in sorted(expected.keys() | arrays.keys())
