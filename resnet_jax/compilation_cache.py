@@ -31,17 +31,20 @@ def use(folder: str) -> None:
     if not folder:
         jax.config.update('jax_compilation_cache_dir', None)
         return
-    path = Path(folder).expanduser() / _machine()
     try:
+        path = Path(folder).expanduser() / _machine()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
         if not os.access(path, os.W_OK):
             raise PermissionError(13, 'Permission denied', str(path))
-    except OSError as error:
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise PermissionError(13, 'others may write there', str(path))
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody's home
         logging.warning(
             '--compilation_cache_dir=%s: expected a folder that can be written, found: %s; going '
             'on without, so every start compiles anew',
             folder,
-            error.strerror,
+            getattr(error, 'strerror', None) or error,
         )
         jax.config.update('jax_compilation_cache_dir', None)
         return

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from resnet_jax.data import augmentation, decoding, preprocessing
 from resnet_jax.data.decoding import Decode, Item
 from resnet_jax.data.split import Source
-from resnet_jax.types import Batch, InputError
+from resnet_jax.types import Batch, InputError, RunFailed
 
 T = TypeVar('T')
 
@@ -68,15 +68,17 @@ def train_batches(
     Raises:
       InputError: for a label outside the classes, and, unless `config.data.on_error` is 'skip',
         for an image that cannot be decoded; a skipped one has mask False and keeps its id.
-      RunFailed: when the data cannot be read.
+      RunFailed: when the data cannot be read, or are fewer than the source says.
     """
     batch_size = config.batch_size
     steps_per_epoch = compute_steps_per_epoch(source.num_examples, batch_size)
     transform = augmentation.make_train_transform(config)
     sizes = tf.constant(compute_image_sizes(config), tf.int32)
 
+    first_step = start_step
+
     def items_from(batch: int) -> tf.data.Dataset:
-        start_epoch, start_in_epoch = divmod(start_step + batch, steps_per_epoch)
+        start_epoch, start_in_epoch = divmod(first_step + batch, steps_per_epoch)
 
         def epoch_items(epoch: tf.Tensor) -> tf.data.Dataset:
             order_seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
@@ -97,7 +99,17 @@ def train_batches(
     def blank(item: Item, _: tf.Tensor) -> dict[str, tf.Tensor]:
         return {'image': tf.zeros(tf.stack([item['size'], item['size'], 3]), tf.uint8)}
 
-    return _iterate(items_from, source, config, decode, blank, batch_size, process)
+    rows = batch_size // process.count
+    for batch in _iterate(items_from, source, config, decode, blank, batch_size, process):
+        if len(batch['label']) < rows:
+            break
+        yield batch
+        start_step += 1
+    if start_step < config.num_epochs * steps_per_epoch:
+        raise RunFailed(
+            f'step {start_step + 1}: expected the batches of {source.num_examples} training '
+            'examples an epoch, found fewer: the data set is not what its description says'
+        )
 
 
 def _repeat(value: tf.Tensor) -> tf.data.Dataset:

@@ -70,7 +70,8 @@ def prepare(
         for file in record_files.plan_files(prefix, split, source.num_examples, per_file)
     ]
     folder = _open_folder(output)
-    with locked(folder, '--output'):
+    with locked(folder, '--output'), contextlib.ExitStack() as stack:
+        stack.callback(screen.show_progress, '')
         _require_same_settings(folder, _describe(config, encoding, splits))
         written = record_files.read_written(folder, planned)
         _require_space(output, planned[len(written) :], encoding)
@@ -94,13 +95,19 @@ def prepare(
                     record_files.write_list(folder, written)
                     record_files.write_bad_images(output / 'bad_images.csv', written)
         _finish(config, output, folder, written, features, _describe(config, encoding, splits))
-    screen.show_progress('')
 
 
 def _whole_splits(config: ConfigDict) -> list[str]:
     """Returns the splits that the config's are made of: 'train' of 'train[:90%]'."""
     parts = f'{config.data.train_split}+{config.data.validation_split}'.split('+')
-    return list(dict.fromkeys(part.partition('[')[0].strip() for part in parts))
+    splits = list(dict.fromkeys(part.partition('[')[0].strip() for part in parts))
+    for split in splits:
+        if split == 'all' or not re.fullmatch(r'[\w-]+', split, re.ASCII):
+            raise InputError(
+                f"split {split!r}: expected letters, digits, _ or -, and not 'all', which TFDS "
+                'could not read; rename it'
+            )
+    return splits
 
 
 def _require_same_classes(config: ConfigDict, splits: dict[str, Source]) -> tuple[str, ...]:
@@ -176,7 +183,7 @@ def _require_space(output: Path, missing: list[RecordFile], encoding: Encoding) 
     if needed > free:
         raise InputError(
             f'--output={output}: expected room for about {needed / 1e9:,.1f} GB, found '
-            f'{free / 1e9:,.1f} GB free'
+            f'{free / 1e9:,.1f} GB free (for images that are smaller, give a smaller --size)'
         )
 
 
@@ -228,7 +235,12 @@ def _write_file(
         if request.signal is not None:
             message = 'stopped; whole files stay, and the same command continues behind them'
             raise Stopped(request.signal, message)
-        example = next(examples)
+        example = next(examples, None)
+        if example is None:
+            raise InputError(
+                f'split {writer.file.split!r}: expected {source.num_examples} examples, found '
+                'fewer: the data set is not what its description says'
+            )
         decoding.check_labels({key: example[key].reshape(1) for key in ('id', 'label')}, source)
         record = b''
         if example['mask']:

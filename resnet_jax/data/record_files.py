@@ -61,7 +61,7 @@ def plan_files(name: str, split: str, num_examples: int, per_file: int) -> list[
 def read_written(folder: Path, planned: Sequence[RecordFile]) -> list[RecordFile]:
     """Returns the files that an earlier process has written, the first ones of the plan.
 
-    One that is not as it was written, and all behind it, will be written again.
+    One whose size is not what was written, and all behind it, will be written again.
     """
     written = []
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):

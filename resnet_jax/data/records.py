@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import json_format
 from ml_collections import ConfigDict
 
 from resnet_jax.data import class_names
@@ -77,6 +78,12 @@ def _prepared_builder(config: ConfigDict) -> Any:
         raise InputError(
             f'config.data.name = {name!r}: expected a data set that TFDS knows or that lies '
             f'prepared in {where} (config.data.dir); found none: {reason}'
+        ) from None
+    except json_format.ParseError as error:
+        reason = str(error).strip().split('\n')[0]
+        raise InputError(
+            f'{name}: expected the description of a TFDS data set in {where}, found a damaged one: '
+            f'{reason}; prepare it again'
         ) from None
     if not builder.info.splits:
         raise InputError(_how_to_prepare(name, where))

@@ -124,7 +124,8 @@ def initial_state(job: Job) -> tuple[TrainState, Metadata]:
         state, metadata = restored
         logging.info('%s: continuing from step %d', job.workdir.path, metadata.step)
         if any(num_scanned):
-            state = parallel.replicate(stacking.stack_blocks(state, num_scanned), job.mesh)
+            on_host = jax.device_get(state)  # arrays of several processes cannot be put elsewhere
+            state = parallel.replicate(stacking.stack_blocks(on_host, num_scanned), job.mesh)
         return state, metadata
     if config.initial_weights:
         variables = _read_initial_weights(job)

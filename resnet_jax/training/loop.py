@@ -86,6 +86,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     job = prepare_job(config, workdir, mesh, request)
     workdir.create()
     with contextlib.ExitStack() as stack:
+        stack.callback(screen.show_progress, '')
         if parallel.is_first_process():
             stack.enter_context(workdir.locked())
             if workdir.has_run() and not had_run:  # another process began one meanwhile
@@ -111,7 +112,6 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
         )
         _run_steps(job, state, metadata, report, checkpoint_writer)
         checkpoint_writer.wait()
-    screen.show_progress('')
     _say_complete(workdir)
 
 
