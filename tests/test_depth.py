@@ -65,7 +65,12 @@ def assert_close(expected, found):
 
 
 @pytest.mark.parametrize(
-    ('variant', 'depth'), [('mxnet', 20), ('gluoncv_cifar', 20), ('keras', 29)]
+    ('variant', 'depth'),
+    [
+        ('mxnet', 20),
+        pytest.param('gluoncv_cifar', 20, marks=pytest.mark.slow),
+        pytest.param('keras', 29, marks=pytest.mark.slow),
+    ],
 )
 def test_a_loop_computes_what_its_blocks_do(variant, depth):
     plain = make_model(variant=variant, depth=depth)
@@ -173,6 +178,7 @@ def training_memory(model):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_recomputing_halves_the_memory_of_deep_networks():
     kept = training_memory(make_model(depth=110, scan_blocks=True))
     assert training_memory(make_model(depth=110, scan_blocks=True, remat='blocks')) < kept / 2

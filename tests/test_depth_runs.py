@@ -15,6 +15,12 @@ from resnet_jax.training import loop
 pytestmark = pytest.mark.slow
 
 
+def leaf(tree, path):
+    for key in path:
+        tree = tree[key.key]
+    return tree
+
+
 def train(config, folder, scan_blocks, num_epochs):
     config = config.copy_and_resolve_references()
     config.num_epochs, config.model.scan_blocks = num_epochs, scan_blocks
@@ -46,8 +52,12 @@ def runs(tmp_path_factory):
 def test_a_run_may_change_between_both(runs, name):
     expected, found = read_state(runs / 'plain', 2), read_state(runs / name, 2)
     assert jax.tree.structure(expected) == jax.tree.structure(found)
+    for path, old in jax.tree_util.tree_leaves_with_path(expected['params']):
+        np.testing.assert_allclose(leaf(found['params'], path), old, atol=1e-5, err_msg=str(path))
+    # Of a million activations some lie within rounding of 0, where ReLU's gradient jumps: single
+    # sums over the images differ by 0.2 %.
     for old, new in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
-        np.testing.assert_allclose(new, old, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(new, old, rtol=0, atol=5e-3 * np.abs(old).max())
     rows = [list(csv.DictReader((runs / run / 'metrics.csv').open())) for run in ('plain', name)]
     for old, new in zip(*rows, strict=True):
         assert float(new['train_loss']) == pytest.approx(float(old['train_loss']), rel=1e-4)

@@ -100,6 +100,7 @@ def test_evaluation_reports_it_beside_the_true_top5(folder):
         run.evaluate(audit_mxnet_r=0)
 
 
+@pytest.mark.slow
 def test_the_command_prints_it_and_refuses_empty_slices(folder):
     result = command('evaluate', f'--workdir={folder}', '--audit_mxnet_r=36')
     assert result.returncode == 0, result.stderr

@@ -258,6 +258,7 @@ def run(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_command_prints_draws_and_ends_with_json(tmp_path):
     figure = tmp_path / 'rate.png'
     result = run(

@@ -130,6 +130,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_draws_the_readable_images(folder, tmp_path):
     (tmp_path / 'good.png').write_bytes(as_png(np.full((30, 20, 3), 90, np.uint8)))
     (tmp_path / 'bad.png').write_bytes(b'no image')
@@ -143,6 +144,7 @@ def test_the_command_draws_the_readable_images(folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['bad.png', 'good.png', 'out.PNG']
 
 
+@pytest.mark.slow
 def test_predicting_without_a_figure_needs_none_of_the_figures(folder, tmp_path):
     (tmp_path / 'good.png').write_bytes(as_png(np.full((30, 20, 3), 90, np.uint8)))
     code = f"""
