@@ -191,7 +191,9 @@ def _record_elements(files: list[Any], group_files: int) -> Callable[..., tf.dat
             # Folds -1, -2, ...: the augmentation folds in ids, which are not negative.
             group_seed = tf.random.experimental.stateless_fold_in(seed, -1 - group)
             draw = tf.random.stateless_uniform([], group_seed, 1, 2**31 - 1, tf.int64)
-            records = members.interleave(read_file, cycle_length=group_files)
+            records = members.interleave(
+                read_file, cycle_length=group_files, num_parallel_calls=group_files
+            )
             return records.shuffle(lengths[group], seed=draw, reshuffle_each_iteration=False)
 
         groups = tf.data.Dataset.range(first_group, num_groups)
