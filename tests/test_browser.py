@@ -10,6 +10,8 @@ from simulated_imagenet import write_run
 
 from resnet_jax.evaluation.report import write_report
 
+pytestmark = pytest.mark.slow
+
 if find() is None and not os.environ.get('CI'):
     pytest.skip(
         'there is no Chromium here: tools/install_system_packages.sh', allow_module_level=True

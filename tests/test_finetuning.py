@@ -19,6 +19,8 @@ from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.training import loop
 from resnet_jax.types import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def make_config(initial_weights, **fields):
     """Digits, five steps an epoch, the 8-layer network of `backbone`."""

@@ -13,6 +13,8 @@ from resnet_jax.models import resnet
 from resnet_jax.models.weights import files, importing, matching, names, native, recognition
 from resnet_jax.types import InputError
 
+pytestmark = pytest.mark.slow
+
 TIMM = Path(__file__).parent / 'data' / 'timm'
 
 CASES = 700
