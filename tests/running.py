@@ -66,6 +66,17 @@ def wait_until(condition, process, seconds=120):
         time.sleep(0.01)
 
 
+def command(name, *arguments, **environment):
+    """Runs a command of the package to its end, its output apart."""
+    return subprocess.run(
+        [sys.executable, '-m', f'resnet_jax.{name}', *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=120,
+    )
+
+
 MEASURED = ('images_per_second', 'input_wait_fraction')
 
 

@@ -2,16 +2,13 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from running import read_state
+from running import command, read_state
 
 import resnet_jax
 from resnet_jax import base_config
@@ -113,16 +110,6 @@ def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / 'run').mkdir()
     importing.import_weights('timm', BASIC, tmp_path / 'run')
     assert resnet_jax.Run(tmp_path / 'run').config.model.width == 8
-
-
-def command(name, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, '-m', f'resnet_jax.{name}', *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=120,
-    )
 
 
 @pytest.mark.slow

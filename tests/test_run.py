@@ -2,14 +2,12 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import PIL.Image
 import pytest
+from running import command
 
 import resnet_jax
 from resnet_jax import base_config
@@ -63,16 +61,6 @@ def as_png(image):
     file = io.BytesIO()
     PIL.Image.fromarray(image).save(file, 'PNG')
     return file.getvalue()
-
-
-def command(name, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, '-m', f'resnet_jax.{name}', *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=120,
-    )
 
 
 def assert_same(result, other):

@@ -75,10 +75,8 @@ def train_batches(
     transform = augmentation.make_train_transform(config)
     sizes = tf.constant(compute_image_sizes(config), tf.int32)
 
-    first_step = start_step
-
     def items_from(batch: int) -> tf.data.Dataset:
-        start_epoch, start_in_epoch = divmod(first_step + batch, steps_per_epoch)
+        start_epoch, start_in_epoch = divmod(start_step + batch, steps_per_epoch)
 
         def epoch_items(epoch: tf.Tensor) -> tf.data.Dataset:
             order_seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
@@ -99,21 +97,19 @@ def train_batches(
     def blank(item: Item, _: tf.Tensor) -> dict[str, tf.Tensor]:
         return {'image': tf.zeros(tf.stack([item['size'], item['size'], 3]), tf.uint8)}
 
-    rows = batch_size // process.count
-    for batch in _iterate(items_from, source, config, decode, blank, batch_size, process):
-        if len(batch['label']) < rows:
-            break
+    batches = _iterate(items_from, source, config, decode, blank, batch_size, process)
+    for step in range(start_step, config.num_epochs * steps_per_epoch):
+        batch = next(batches, None)
+        if batch is None or len(batch['label']) < batch_size // process.count:
+            raise RunFailed(
+                f'step {step + 1}: expected the batches of {source.num_examples} training '
+                'examples an epoch, found fewer: the data set is not what its description says'
+            )
         yield batch
-        start_step += 1
-    if start_step < config.num_epochs * steps_per_epoch:
-        raise RunFailed(
-            f'step {start_step + 1}: expected the batches of {source.num_examples} training '
-            'examples an epoch, found fewer: the data set is not what its description says'
-        )
 
 
 def _repeat(value: tf.Tensor) -> tf.data.Dataset:
-    """Goes with every element, at a tenth of what a function called for each would cost."""
+    """Goes with every element, and costs less than a function called for each."""
     return tf.data.Dataset.from_tensors(value).repeat()
 
 

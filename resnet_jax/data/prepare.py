@@ -72,7 +72,8 @@ def prepare(
     folder = _open_folder(output)
     with locked(folder, '--output'), contextlib.ExitStack() as stack:
         stack.callback(screen.show_progress, '')
-        _require_same_settings(folder, _describe(config, encoding, splits))
+        settings = _describe(config, encoding, splits)
+        _require_same_settings(folder, settings)
         written = record_files.read_written(folder, planned)
         _require_space(output, planned[len(written) :], encoding)
         features = storing.create_features(encoding, names)
@@ -94,7 +95,7 @@ def prepare(
                     written.append(writer.close())
                     record_files.write_list(folder, written)
                     record_files.write_bad_images(output / 'bad_images.csv', written)
-        _finish(config, output, folder, written, features, _describe(config, encoding, splits))
+        _finish(config, output, folder, written, features, settings)
 
 
 def _whole_splits(config: ConfigDict) -> list[str]:
