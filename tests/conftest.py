@@ -15,11 +15,24 @@ import atexit
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 from resnet_jax import base_config
 
 atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def compiled_programs_are_freed():
+    """Drops the compiled programs of a module of tests when it ends.
+
+    XLA maps the machine code of each into dozens of areas of memory. All tests together would have
+    more than Linux grants a process (`vm.max_map_count`, 65530), and then the next compilation
+    ends in a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
