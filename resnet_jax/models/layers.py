@@ -135,8 +135,8 @@ class Conv(nn.Module):
 def max_pool(x: jax.Array, *, zero_padding: bool = False) -> jax.Array:
     """Takes the maximum over 3x3 windows with stride 2 and padding 1, `[N, H, W, C]`.
 
-    Where equal values share the maximum of a window, one of them gets its gradient, or, on a CPU,
-    they share it.
+    Where equal values share the maximum of a window, the first of them, row by row, gets its
+    gradient.
 
     Args:
       x: `[N, H, W, C]`.
@@ -159,20 +159,53 @@ def max_pool_windows(x: jax.Array, *, zero_padding: bool) -> jax.Array:
 
 
 def max_pool_slices(x: jax.Array, *, zero_padding: bool) -> jax.Array:
-    """Computes `max_pool` as the maximum of shifted slices, of the rows and then of the columns.
+    """Computes `max_pool` as the maximum of shifted slices, of the columns and then of the rows.
 
-    On XLA's CPU backend the gradient is four times as fast as that of the reduction over windows.
+    On XLA's CPU backend it is five times as fast, with its gradient, as the reduction over windows.
     """
-    fill = 0 if zero_padding else -jnp.inf
-    for axis in (1, 2):
-        size = x.shape[axis]
-        padding = [(1, 1) if i == axis else (0, 0) for i in range(4)]
-        padded = jnp.pad(x, padding, constant_values=fill)
-        slices = [
-            lax.slice_in_dim(padded, start, start + size, stride=2, axis=axis) for start in range(3)
-        ]
-        x = functools.reduce(jnp.maximum, slices)
+    fill = 0.0 if zero_padding else -jnp.inf
+    for axis in (2, 1):
+        odd = [(0, x.shape[i] % 2 if i == axis else 0) for i in range(4)]
+        x = _max_pool_axis(jnp.pad(x, odd, constant_values=fill), axis, fill)
     return x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool_axis(x: jax.Array, axis: int, fill: float) -> jax.Array:
+    """Takes the maximum of `x[2i - 1]`, `x[2i]` and `x[2i + 1]` along an axis of even length."""
+    return functools.reduce(jnp.maximum, _candidates(x, axis, fill))
+
+
+def _candidates(x: jax.Array, axis: int, fill: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns `x[2i - 1]`, `x[2i]` and `x[2i + 1]` for all i, with `x[-1] = fill`."""
+    pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
+    even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in range(2))
+    return _shift(odd, axis, 1, fill), even, odd
+
+
+def _shift(x: jax.Array, axis: int, by: int, fill: float) -> jax.Array:
+    """Moves everything up by one along an axis, or down by one if `by` is -1."""
+    edges = [(by, -by, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    return lax.pad(x, jnp.asarray(fill, x.dtype), edges)
+
+
+def _max_pool_axis_forward(x, axis, fill):
+    y = _max_pool_axis(x, axis, fill)
+    return y, (x, y)
+
+
+def _max_pool_axis_backward(axis, fill, kept, gradient):
+    x, y = kept
+    before, even, odd = (candidate == y for candidate in _candidates(x, axis, fill))
+    of_before, of_even, of_odd = (
+        jnp.where(wins, gradient, jnp.zeros((), gradient.dtype))
+        for wins in (before, even & ~before, odd & ~even & ~before)
+    )
+    of_odd += _shift(of_before, axis, -1, 0.0)
+    return (jnp.stack((of_even, of_odd), axis + 1).reshape(x.shape),)
+
+
+_max_pool_axis.defvjp(_max_pool_axis_forward, _max_pool_axis_backward)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
