@@ -1,4 +1,4 @@
-"""Compares the forward pass with plain Flax in XLA's defaults and with PyTorch.
+"""Compares the forward pass with plain Flax in XLA's defaults, PyTorch and Keras.
 
     python benchmarks/inference.py [--depths 18 50] [--torch_python=PATH] [--json]
 
@@ -7,72 +7,84 @@ time and one. Then what the project adds to its forward pass: the evaluator on a
 a predictor on one decoded image.
 """
 
+import argparse
 import functools
 
 import rounds
-from train_step import BLOCKS, count, draw, parse_arguments, start_peers
+from networks import NUM_CLASSES, make_network
+from train_step import count, describe, draw, make_config, parse_arguments, start_peers
 
 BATCH_SIZE = 32
 
 
-def serve_ours(depth: int, batch_size: int, size: int, dtype: str) -> None:
+def serve_ours(arguments: argparse.Namespace) -> None:
     """Serves this project's forward pass."""
     import jax
 
     from resnet_jax import parallel
 
     mesh = parallel.start_devices(1)
-    _, model, variables = make_ours(depth, size, dtype)
+    _, model, variables = make_ours(arguments)
+    parameters = count(variables['params'])
     variables = parallel.replicate(variables, mesh)
-    images = jax.device_put(draw(batch_size, size)[0], parallel.replicated(mesh))
+    images = jax.device_put(draw(arguments)[0], parallel.replicated(mesh))
     forward = jax.jit(functools.partial(model.apply, train=False))
     run = lambda: forward(variables, images).block_until_ready()  # noqa: E731
-    rounds.serve(run, {'parameters': count(variables['params'])})
+    rounds.serve(run, {'parameters': parameters})
 
 
-def make_ours(depth: int, size: int, dtype: str):
+def make_ours(arguments: argparse.Namespace):
     """Returns a config, its network and new variables."""
-    from resnet_jax import base_config
-    from resnet_jax.models import initialization, resnet
+    from resnet_jax.models import initialization, resnet, stacking
 
-    config = base_config.get_config()
-    config.model.update({'depth': depth, 'variant': 'timm', 'dtype': dtype})
-    config.data.image_size = size
-    model = resnet.create_model(config, 1000)
-    return (
-        config,
-        model,
-        initialization.init_variables(model, size, seed=0, kernel_init='he_fan_out'),
+    config = make_config(arguments)
+    model = resnet.create_model(config, NUM_CLASSES)
+    variables = initialization.init_variables(
+        model, arguments.size, seed=0, kernel_init='he_fan_out'
     )
+    return config, model, stacking.stack_blocks(variables, model.num_scanned)
 
 
-def serve_flax(depth: int, batch_size: int, size: int, dtype: str) -> None:
+def serve_flax(arguments: argparse.Namespace) -> None:
     """Serves plain Flax."""
     import jax
     import plain_flax
 
-    model = plain_flax.PlainResNet(BLOCKS[depth], depth >= 50)
-    images = jax.numpy.array(draw(batch_size, size)[0])
-    variables = jax.jit(model.init, static_argnames='train')(
-        jax.random.key(0), images[:1], train=False
-    )
+    model = plain_flax.PlainResNet(make_network(arguments.depths[0], arguments.stem))
+    images = jax.numpy.array(draw(arguments)[0])
+    variables = plain_flax.make_variables(model, images)
     forward = jax.jit(functools.partial(model.apply, train=False))
     run = lambda: forward(variables, images).block_until_ready()  # noqa: E731
     rounds.serve(run, {'parameters': count(variables['params'])})
 
 
-def serve_torch(depth: int, batch_size: int, size: int, dtype: str) -> None:
+def serve_torch(arguments: argparse.Namespace) -> None:
     """Serves PyTorch."""
     import plain_torch
 
-    model, _, infer = plain_torch.make_runs(BLOCKS[depth], depth >= 50, batch_size, size)
+    network = make_network(arguments.depths[0], arguments.stem)
+    model, _, infer = plain_torch.make_runs(network, arguments.batch_size, arguments.size)
     rounds.serve(infer, {'parameters': sum(array.numel() for array in model.parameters())})
 
 
-SERVERS = {'ours': serve_ours, 'plain Flax': serve_flax, 'PyTorch': serve_torch}
+def serve_keras(arguments: argparse.Namespace) -> None:
+    """Serves Keras."""
+    import plain_keras
+
+    network = make_network(arguments.depths[0], arguments.stem)
+    model, _, infer = plain_keras.make_runs(network, *draw(arguments))
+    rounds.serve(infer, {'parameters': plain_keras.count(model)})
 
 
-def compare_with_forward(depth: int, batch_size: int, size: int, num_rounds: int) -> dict:
+SERVERS = {
+    'ours': serve_ours,
+    'plain Flax': serve_flax,
+    'PyTorch': serve_torch,
+    'Keras': serve_keras,
+}
+
+
+def compare_with_forward(arguments: argparse.Namespace) -> dict:
     """Times the evaluator and the predictor and, in turns, the forward passes inside them."""
     import time
 
@@ -85,11 +97,11 @@ def compare_with_forward(depth: int, batch_size: int, size: int, num_rounds: int
     from resnet_jax.training.restoring import TrainedModel
 
     mesh = parallel.start_devices(1)
-    config, model, variables = make_ours(depth, size, 'float32')
+    config, model, variables = make_ours(arguments)
     variables = parallel.replicate(variables, mesh)
     forward = jax.jit(functools.partial(model.apply, train=False))
-    images, labels = draw(batch_size, size)
-    num_batches = 4
+    images, labels = draw(arguments)
+    batch_size, num_batches = arguments.batch_size, 4
     batches = [
         {
             'image': images,
@@ -104,7 +116,7 @@ def compare_with_forward(depth: int, batch_size: int, size: int, num_rounds: int
     evaluate = evaluator.Evaluator(
         config, model, source, mesh, split='validation', batch_size=batch_size
     )
-    names = tuple(str(index) for index in range(1000))
+    names = tuple(str(index) for index in range(NUM_CLASSES))
     trained = TrainedModel(config, names, model, variables, 0)
     predict = predictor.Predictor(trained).predict
     on_device, one = jax.device_put(images), jax.device_put(images[:1])
@@ -126,14 +138,16 @@ def compare_with_forward(depth: int, batch_size: int, size: int, num_rounds: int
     found = {}
     for subject, pair in runs.items():
         seconds = {name: [] for name in pair}
-        for turn in range(num_rounds + 1):
+        for turn in range(arguments.rounds + 1):
             for name, run in pair.items():
                 start = time.perf_counter()
                 run()
                 if turn:  # the first one compiles
                     seconds[name].append(time.perf_counter() - start)
         number = num_batches * batch_size if subject == 'split' else 1
-        found[f'ResNet-{depth}, {subject}'] = rounds.summarise(seconds, next(iter(pair)), number)
+        found[f'{describe(arguments)}, {subject}'] = rounds.summarise(
+            seconds, next(iter(pair)), number
+        )
     return found
 
 
@@ -147,21 +161,19 @@ def range_of(start: int, length: int):
 def main() -> None:
     """Compares, or is one of the peers."""
     arguments = parse_arguments(__doc__.split('\n')[0], 15)
+    if arguments.serve:
+        SERVERS[arguments.serve](arguments)
+        return
     found = {}
     for depth in arguments.depths:
-        if arguments.serve:
-            server = SERVERS[arguments.serve]
-            server(depth, arguments.batch_size, arguments.size, arguments.dtype)
-            return
         for batch_size in (arguments.batch_size or BATCH_SIZE, 1):
-            flags = [f'--depths={depth}', f'--batch_size={batch_size}', f'--size={arguments.size}']
-            flags.append(f'--dtype={arguments.dtype}')
-            peers = start_peers(__file__, arguments.torch_python, flags)
-            seconds = rounds.compare(peers, arguments.rounds)
-            subject = f'ResNet-{depth}, batch {batch_size}, forward'
-            found[subject] = rounds.summarise(seconds, 'ours', batch_size)
+            changes = {'depths': [depth], 'batch_size': batch_size}
+            one = argparse.Namespace(**vars(arguments) | changes)
+            seconds = rounds.compare(start_peers(__file__, one), arguments.rounds)
+            found[f'{describe(one)}, forward'] = rounds.summarise(seconds, 'ours', batch_size)
     for depth in arguments.depths:
-        found |= compare_with_forward(depth, BATCH_SIZE, arguments.size, arguments.rounds)
+        changes = {'depths': [depth], 'batch_size': BATCH_SIZE}
+        found |= compare_with_forward(argparse.Namespace(**vars(arguments) | changes))
     rounds.report(found, as_json=arguments.json)
 
 

@@ -4,41 +4,57 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
+from networks import NUM_CLASSES, Network
 
 
 class PlainResNet(nn.Module):
-    """ResNet v2 as our variant 'timm' has it, with an ImageNet stem, from uint8 `[N, H, W, 3]`."""
+    """ResNet v2 as our variant 'timm' has it, from uint8 `[N, H, W, 3]`."""
 
-    blocks: tuple[int, ...]
-    bottleneck: bool
-    num_classes: int = 1000
-    width: int = 64
+    network: Network
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        network = self.network
         conv = functools.partial(nn.Conv, use_bias=False)
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
         x = (images.astype(jnp.float32) - 127.5) / 127.5
-        x = conv(self.width, (7, 7), (2, 2), padding=3)(x)
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
-        for stage, num_blocks in enumerate(self.blocks):
-            channels = self.width * 2**stage
-            out = channels * (4 if self.bottleneck else 1)
+        if network.stem == 'imagenet':
+            x = conv(network.width, (7, 7), (2, 2), padding=3)(x)
+            x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        else:
+            x = conv(network.width, (3, 3), padding=1)(x)
+        for stage, num_blocks in enumerate(network.blocks):
+            channels = network.width * 2**stage
+            out = channels * (4 if network.bottleneck else 1)
             for block in range(num_blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 y = nn.relu(norm()(x))
                 if stride > 1 or x.shape[-1] != out:
                     x = conv(out, (1, 1), (stride, stride))(y)
-                if self.bottleneck:
+                if network.bottleneck:
                     y = nn.relu(norm()(conv(channels, (1, 1))(y)))
                 y = conv(channels, (3, 3), (stride, stride), padding=1)(y)
                 y = nn.relu(norm()(y))
-                y = conv(out, (1, 1) if self.bottleneck else (3, 3), padding='SAME')(y)
+                y = conv(out, (1, 1) if network.bottleneck else (3, 3), padding='SAME')(y)
                 x = x + y
         x = jnp.mean(nn.relu(norm()(x)), axis=(1, 2))
-        return nn.Dense(self.num_classes)(x)
+        return nn.Dense(NUM_CLASSES)(x)
+
+
+def make_variables(model: PlainResNet, images: jax.Array) -> dict:
+    """Returns random variables, drawn by shape: compiling `model.init` takes minutes for some."""
+    shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key in ('scale', 'var'):
+            return jnp.ones(leaf.shape, leaf.dtype)
+        return jnp.array(rng.normal(0, 0.05, leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def make_step(model: PlainResNet, optimizer: optax.GradientTransformation):

@@ -1,6 +1,7 @@
 """The peer in PyTorch: the same networks, channels_last; for an interpreter that has torch."""
 
 import torch
+from networks import NUM_CLASSES, Network
 from torch import nn
 from torch.nn import functional
 
@@ -31,37 +32,40 @@ class Block(nn.Module):
 
 
 class TorchResNet(nn.Module):
-    """ResNet v2 as our variant 'timm' has it, with an ImageNet stem, from uint8 `[N, 3, H, W]`."""
+    """ResNet v2 as our variant 'timm' has it, from uint8 `[N, 3, H, W]`."""
 
-    def __init__(self, blocks, bottleneck: bool, num_classes: int = 1000, width: int = 64):
+    def __init__(self, network: Network):
         super().__init__()
-        layers = [nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.MaxPool2d(3, 2, 1)]
-        wide = width
-        for stage, num_blocks in enumerate(blocks):
-            channels = width * 2**stage
-            out = channels * (4 if bottleneck else 1)
+        wide = network.width
+        if network.stem == 'imagenet':
+            layers = [nn.Conv2d(3, wide, 7, 2, 3, bias=False), nn.MaxPool2d(3, 2, 1)]
+        else:
+            layers = [nn.Conv2d(3, wide, 3, 1, 1, bias=False)]
+        for stage, num_blocks in enumerate(network.blocks):
+            channels = network.width * 2**stage
+            out = channels * (4 if network.bottleneck else 1)
             for block in range(num_blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(Block(wide, channels, out, stride, bottleneck))
+                layers.append(Block(wide, channels, out, stride, network.bottleneck))
                 wide = out
         self.body = nn.Sequential(*layers, nn.BatchNorm2d(wide), nn.ReLU(inplace=True))
-        self.head = nn.Linear(wide, num_classes)
+        self.head = nn.Linear(wide, NUM_CLASSES)
 
     def forward(self, images):
         x = (images.float() - 127.5) / 127.5
         return self.head(self.body(x).mean((2, 3)))
 
 
-def make_runs(blocks, bottleneck: bool, batch_size: int, size: int):
+def make_runs(network: Network, batch_size: int, size: int):
     """Returns the model, and functions that do a training step and a forward pass to the end."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model = TorchResNet(blocks, bottleneck).to(device, memory_format=torch.channels_last)
+    model = TorchResNet(network).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
     )
     images = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(0, 1000, (batch_size,), device=device)
+    labels = torch.randint(0, NUM_CLASSES, (batch_size,), device=device)
 
     def wait():
         if device == 'cuda':

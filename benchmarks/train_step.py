@@ -1,6 +1,9 @@
-"""Compares the training step with plain Flax in XLA's defaults and with PyTorch.
+"""Compares the training step with plain Flax in XLA's defaults, PyTorch and Keras.
 
     python benchmarks/train_step.py [--depths 18 50] [--torch_python=PATH] [--json]
+
+Small images: `--depths=18 --stem=cifar --size=8 --batch_size=128`. A deep network in loops:
+`--depths=1001 --stem=cifar --size=32 --batch_size=8 --scan_blocks`.
 
 The same network, ResNet v2 in timm's variant, on one device, from uint8 images in memory. Each peer
 is a process of its own; they step in turns. PyTorch may live in another interpreter.
@@ -11,37 +14,32 @@ import importlib.util
 import sys
 
 import rounds
+from networks import NUM_CLASSES, make_network
 
 BATCH_SIZES = {18: 16, 34: 16, 50: 8, 101: 8, 152: 4}
-BLOCKS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
 
 
-def serve_ours(depth: int, batch_size: int, size: int, dtype: str) -> None:
+def serve_ours(arguments: argparse.Namespace) -> None:
     """Serves the real step of this project."""
     import jax
     import numpy as np
 
-    from resnet_jax import base_config, parallel
-    from resnet_jax.models import initialization, resnet
+    from resnet_jax import parallel
+    from resnet_jax.models import initialization, resnet, stacking
     from resnet_jax.training import optimizers, schedules, state, steps
 
-    config = base_config.get_config()
-    config.model.update({'depth': depth, 'variant': 'timm', 'dtype': dtype})
-    config.data.image_size = size
+    config = make_config(arguments)
     mesh = parallel.start_devices(1)
-    model = resnet.create_model(config, 1000, axis_name=parallel.AXIS)
+    model = resnet.create_model(config, NUM_CLASSES, axis_name=parallel.AXIS)
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 1000))
-    variables = initialization.init_variables(model, size, seed=0, kernel_init='he_fan_out')
-    train_state = state.create_state(config, variables, optimizer)
-    box = [parallel.replicate(train_state, mesh)]
-    images, labels = draw(batch_size, size)
-    mask = np.ones(batch_size, bool)
+    variables = initialization.init_variables(
+        model, arguments.size, seed=0, kernel_init='he_fan_out'
+    )
+    parameters = count(variables['params'])
+    variables = stacking.stack_blocks(variables, model.num_scanned)
+    box = [parallel.replicate(state.create_state(config, variables, optimizer), mesh)]
+    images, labels = draw(arguments)
+    mask = np.ones(len(labels), bool)
     batch = parallel.shard({'image': images, 'label': labels, 'mask': mask}, mesh)
     p_step = parallel.p_map(steps.make_train_step(config, model, optimizer), mesh, donate=True)
 
@@ -49,20 +47,39 @@ def serve_ours(depth: int, batch_size: int, size: int, dtype: str) -> None:
         box[0], metrics = p_step(box[0], batch)
         jax.block_until_ready((box[0], metrics))
 
-    rounds.serve(run, {'parameters': count(variables['params'])})
+    rounds.serve(run, {'parameters': parameters})
 
 
-def serve_flax(depth: int, batch_size: int, size: int, dtype: str) -> None:
+def make_config(arguments: argparse.Namespace):
+    """Returns our config of the network."""
+    from resnet_jax import base_config
+
+    [depth] = arguments.depths
+    network = make_network(depth, arguments.stem)
+    config = base_config.get_config()
+    config.model.update(
+        {
+            'depth': depth,
+            'variant': 'timm',
+            'dtype': arguments.dtype,
+            'stem': network.stem,
+            'width': network.width,
+            'scan_blocks': arguments.scan_blocks,
+        }
+    )
+    config.data.image_size = arguments.size
+    return config
+
+
+def serve_flax(arguments: argparse.Namespace) -> None:
     """Serves plain Flax."""
     import jax
     import optax
     import plain_flax
 
-    model = plain_flax.PlainResNet(BLOCKS[depth], depth >= 50)
-    images, labels = (jax.numpy.array(array) for array in draw(batch_size, size))
-    variables = jax.jit(model.init, static_argnames='train')(
-        jax.random.key(0), images[:1], train=False
-    )
+    images, labels = (jax.numpy.array(array) for array in draw(arguments))
+    model = plain_flax.PlainResNet(make_network(arguments.depths[0], arguments.stem))
+    variables = plain_flax.make_variables(model, images)
     parameters = count(variables['params'])
     optimizer = optax.chain(
         optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9, nesterov=True)
@@ -76,21 +93,32 @@ def serve_flax(depth: int, batch_size: int, size: int, dtype: str) -> None:
     rounds.serve(run, {'parameters': parameters})
 
 
-def serve_torch(depth: int, batch_size: int, size: int, dtype: str) -> None:
+def serve_torch(arguments: argparse.Namespace) -> None:
     """Serves PyTorch."""
     import plain_torch
 
-    model, train, _ = plain_torch.make_runs(BLOCKS[depth], depth >= 50, batch_size, size)
+    network = make_network(arguments.depths[0], arguments.stem)
+    model, train, _ = plain_torch.make_runs(network, arguments.batch_size, arguments.size)
     rounds.serve(train, {'parameters': sum(array.numel() for array in model.parameters())})
 
 
-def draw(batch_size: int, size: int):
+def serve_keras(arguments: argparse.Namespace) -> None:
+    """Serves Keras."""
+    import plain_keras
+
+    network = make_network(arguments.depths[0], arguments.stem)
+    model, train, _ = plain_keras.make_runs(network, *draw(arguments))
+    rounds.serve(train, {'parameters': plain_keras.count(model)})
+
+
+def draw(arguments: argparse.Namespace):
     """Returns images and labels."""
     import numpy as np
 
     rng = np.random.default_rng(0)
+    size, batch_size = arguments.size, arguments.batch_size
     images = rng.integers(0, 256, (batch_size, size, size, 3), np.uint8)
-    return images, rng.integers(0, 1000, batch_size, np.int32)
+    return images, rng.integers(0, NUM_CLASSES, batch_size, np.int32)
 
 
 def count(params) -> int:
@@ -100,25 +128,35 @@ def count(params) -> int:
     return sum(array.size for array in jax.tree.leaves(params))
 
 
-SERVERS = {'ours': serve_ours, 'plain Flax': serve_flax, 'PyTorch': serve_torch}
+SERVERS = {
+    'ours': serve_ours,
+    'plain Flax': serve_flax,
+    'PyTorch': serve_torch,
+    'Keras': serve_keras,
+}
 
 
-def start_peers(script: str, torch_python: str, flags: list[str]) -> dict[str, rounds.Peer]:
-    """Starts the processes of all peers that can be had.
+def start_peers(script: str, arguments: argparse.Namespace) -> dict[str, rounds.Peer]:
+    """Starts the processes of all peers that can be had, for one depth.
 
     Raises:
       RuntimeError: when their networks have different numbers of parameters.
     """
+    flags = [
+        f'--{name}={getattr(arguments, name)}' for name in ('batch_size', 'size', 'stem', 'dtype')
+    ]
+    flags += [f'--depths={arguments.depths[0]}'] + ['--scan_blocks'] * arguments.scan_blocks
     interpreters = dict.fromkeys(SERVERS, sys.executable)
-    interpreters['PyTorch'] = torch_python
-    if not torch_python and not importlib.util.find_spec('torch'):
+    if arguments.torch_python:
+        interpreters['PyTorch'] = arguments.torch_python
+    elif not importlib.util.find_spec('torch'):
         del interpreters['PyTorch']
     peers = {
         name: rounds.Peer(
-            [interpreter or sys.executable, script, f'--serve={name}', *flags],
-            plain=name == 'plain Flax',
+            [interpreters[name], script, f'--serve={name}', *flags], plain=name == 'plain Flax'
         )
-        for name, interpreter in interpreters.items()
+        for name in arguments.peers
+        if name in interpreters
     }
     numbers = {name: peer.facts['parameters'] for name, peer in peers.items()}
     if len(set(numbers.values())) > 1:
@@ -129,32 +167,37 @@ def start_peers(script: str, torch_python: str, flags: list[str]) -> dict[str, r
 def parse_arguments(description: str, default_rounds: int) -> argparse.Namespace:
     """Defines the flags that the comparisons with peers share."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--depths', type=int, nargs='+', default=[18, 50], choices=sorted(BLOCKS))
+    parser.add_argument('--depths', type=int, nargs='+', default=[18, 50])
+    parser.add_argument('--stem', default='imagenet', choices=('imagenet', 'cifar'))
     parser.add_argument('--batch_size', type=int, default=0, help='0: for a CPU, by the depth')
     parser.add_argument('--size', type=int, default=224, help='of the images, px')
     parser.add_argument('--dtype', default='float32', help='of our computation')
+    parser.add_argument('--scan_blocks', action='store_true', help='loops in our network')
     parser.add_argument('--rounds', type=int, default=default_rounds)
+    parser.add_argument('--peers', nargs='+', default=list(SERVERS), choices=list(SERVERS))
     parser.add_argument('--torch_python', default='', help='interpreter that has PyTorch')
     parser.add_argument('--json', action='store_true')
     parser.add_argument('--serve', choices=list(SERVERS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
+def describe(arguments: argparse.Namespace) -> str:
+    """Returns what is measured of one depth."""
+    return f'ResNet-{arguments.depths[0]}, {arguments.size} px, batch {arguments.batch_size}'
+
+
 def main() -> None:
     """Compares, or is one of the peers."""
     arguments = parse_arguments(__doc__.split('\n')[0], 15)
+    if arguments.serve:
+        SERVERS[arguments.serve](arguments)
+        return
     found = {}
     for depth in arguments.depths:
         batch_size = arguments.batch_size or BATCH_SIZES[depth]
-        if arguments.serve:
-            SERVERS[arguments.serve](depth, batch_size, arguments.size, arguments.dtype)
-            return
-        flags = [f'--depths={depth}', f'--batch_size={batch_size}', f'--size={arguments.size}']
-        flags.append(f'--dtype={arguments.dtype}')
-        peers = start_peers(__file__, arguments.torch_python, flags)
-        seconds = rounds.compare(peers, arguments.rounds)
-        subject = f'ResNet-{depth}, batch {batch_size}, step'
-        found[subject] = rounds.summarise(seconds, 'ours', batch_size)
+        one = argparse.Namespace(**vars(arguments) | {'depths': [depth], 'batch_size': batch_size})
+        seconds = rounds.compare(start_peers(__file__, one), arguments.rounds)
+        found[f'{describe(one)}, step'] = rounds.summarise(seconds, 'ours', batch_size)
     rounds.report(found, as_json=arguments.json)
 
 

@@ -1,6 +1,7 @@
 """Batches: their form, their order as a function of the step, padding, and prefetching."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -189,6 +190,32 @@ def test_prefetch_puts_ahead_and_keeps_the_order(count, ahead):
         found.append(item)
         assert put == list(range(min(len(found) + ahead, count)))
     assert found == [-i for i in range(count)]
+
+
+def test_the_first_item_is_made_before_it_is_asked_for_and_the_others_are_not():
+    made, first = [], threading.Event()
+
+    def make():
+        for item in range(3):
+            made.append(item)
+            first.set()
+            yield item
+
+    items = pipeline.start(make())
+    assert first.wait(timeout=60)
+    assert made == [0]
+    assert list(items) == [0, 1, 2]
+    assert list(pipeline.start(iter(()))) == []
+
+
+def test_an_error_in_the_first_item_comes_when_it_is_asked_for():
+    def make():
+        raise InputError('no image')
+        yield
+
+    items = pipeline.start(make())
+    with pytest.raises(InputError, match='no image'):
+        next(items)
 
 
 def test_prefetch_puts_one_item_ahead_by_default():

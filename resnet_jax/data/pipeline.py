@@ -4,6 +4,7 @@ once; and their way onto the devices."""
 import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -137,7 +138,7 @@ def evaluation_batches(
     rows = batch_size // process.count
     num_batches = -(-source.num_examples // batch_size)
     for _ in range(num_batches):
-        yield pad_batch(next(batches, None) or _empty_batch(config), rows)
+        yield pad_batch(next(batches, None) or _empty_batch(size), rows)
     for batch in batches:
         yield pad_batch(batch, rows)
 
@@ -204,8 +205,12 @@ def _report_skipped(batch: Batch, source: Source, reported: set[int]) -> None:
             )
 
 
-def _empty_batch(config: ConfigDict) -> Batch:
-    size = config.data.image_size
+def blank_batch(batch_size: int, image_size: int) -> Batch:
+    """Returns a batch of padding alone, with which a step can be compiled before there are data."""
+    return pad_batch(_empty_batch(image_size), batch_size)
+
+
+def _empty_batch(size: int) -> Batch:
     return {
         'image': np.zeros((0, size, size, 3), np.uint8),
         'label': np.zeros(0, np.int32),
@@ -225,6 +230,19 @@ def pad_batch(batch: Batch, batch_size: int) -> Batch:
     }
     padded['id'][-missing:] = -1
     return padded
+
+
+def start(items: Iterator[T]) -> Iterator[T]:
+    """Returns the same items, the first of which a thread begins to make at once."""
+    thread = ThreadPoolExecutor(1)
+    first = thread.submit(lambda: list(itertools.islice(items, 1)))
+    thread.shutdown(wait=False)
+
+    def made() -> Iterator[T]:
+        yield from first.result()
+        yield from items
+
+    return made()
 
 
 def prefetch(items: Iterable[T], put: Callable[[T], T], *, ahead: int = 1) -> Iterator[T]:

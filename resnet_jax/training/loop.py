@@ -176,15 +176,16 @@ def _run_steps(
         if scores is None:
             raise _stopped(job, start_step)
         writer.replace(_to_save(job, state), _metadata(job, start_step, report, scores))
-    p_train_step = parallel.p_map(
-        steps.make_train_step(config, job.model, job.optimizer), job.mesh, donate=True
-    )
+    if start_step == last_step:
+        return
     batches = pipeline.train_batches(
         job.train_source,
         config,
         start_step=start_step,
         process=pipeline.Process(*parallel.process()),
     )
+    batches = pipeline.start(batches)
+    p_train_step = _compile_train_step(job, state, start_step)
     healthy_step, compiled_shape = start_step, None
     input_wait = InputWait()
     timed_batches = input_wait.timed(pipeline.prefetch(batches, _put_on(job.mesh)))
@@ -213,6 +214,16 @@ def _run_steps(
         if stop:
             writer.wait()
             raise _stopped(job, step)
+
+
+def _compile_train_step(job: Job, state: TrainState, start_step: int) -> Callable:
+    """Returns the mapped step, compiled for the images of the epoch that comes next."""
+    step = steps.make_train_step(job.config, job.model, job.optimizer)
+    p_train_step = parallel.p_map(step, job.mesh, donate=True)
+    size = pipeline.compute_image_sizes(job.config)[start_step // job.steps_per_epoch]
+    blank = pipeline.blank_batch(job.config.batch_size // jax.process_count(), size)
+    p_train_step.lower(state, _put_on(job.mesh)(blank)).compile()
+    return p_train_step
 
 
 def _evaluate(job: Job, state: TrainState, step: int, report: Report) -> Scores | None:
