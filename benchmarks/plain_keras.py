@@ -1,12 +1,20 @@
-"""The peer in Keras on TensorFlow: the same networks from `Conv2D` and `BatchNormalization`."""
+"""The peer in Keras on TensorFlow: the same networks from `Conv2D` and `BatchNormalization`.
+
+Only pooling differs: it pads with zeros, as Keras's own networks do. With this project's
+TensorFlow it runs on the CPU, also where there is a GPU.
+"""
 
 import math
+import os
 from collections.abc import Callable
 
-import keras
 import numpy as np
-from keras import layers
 from networks import NUM_CLASSES, Network
+
+os.environ['KERAS_BACKEND'] = 'tensorflow'
+
+import keras
+from keras import layers
 
 
 def make_model(network: Network, size: int) -> keras.Model:

@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [--depths 18 50] [--torch_python=PATH] [--json]
 
 Small images: `--depths=18 --stem=cifar --size=8 --batch_size=128`. A deep network in loops:
-`--depths=1001 --stem=cifar --size=32 --batch_size=8 --scan_blocks`.
+`--depths=1001 --size=32 --scan_blocks`.
 
 The same network, ResNet v2 in timm's variant, on one device, from uint8 images in memory. Each peer
 is a process of its own; they step in turns. PyTorch may live in another interpreter.
@@ -14,9 +14,7 @@ import importlib.util
 import sys
 
 import rounds
-from networks import NUM_CLASSES, make_network
-
-BATCH_SIZES = {18: 16, 34: 16, 50: 8, 101: 8, 152: 4}
+from networks import BATCH_SIZES, NUM_CLASSES, make_network
 
 
 def serve_ours(arguments: argparse.Namespace) -> None:
@@ -136,6 +134,9 @@ SERVERS = {
 }
 
 
+PEERS = list(SERVERS)[1:]
+
+
 def start_peers(script: str, arguments: argparse.Namespace) -> dict[str, rounds.Peer]:
     """Starts the processes of all peers that can be had, for one depth.
 
@@ -146,18 +147,18 @@ def start_peers(script: str, arguments: argparse.Namespace) -> dict[str, rounds.
         f'--{name}={getattr(arguments, name)}' for name in ('batch_size', 'size', 'stem', 'dtype')
     ]
     flags += [f'--depths={arguments.depths[0]}'] + ['--scan_blocks'] * arguments.scan_blocks
-    interpreters = dict.fromkeys(SERVERS, sys.executable)
-    if arguments.torch_python:
-        interpreters['PyTorch'] = arguments.torch_python
-    elif not importlib.util.find_spec('torch'):
-        del interpreters['PyTorch']
-    peers = {
-        name: rounds.Peer(
-            [interpreters[name], script, f'--serve={name}', *flags], plain=name == 'plain Flax'
-        )
-        for name in arguments.peers
-        if name in interpreters
-    }
+    peers = {}
+    for name in SERVERS:
+        if name not in ('ours', *arguments.peers):
+            continue
+        interpreter = sys.executable
+        if name == 'PyTorch':
+            interpreter = arguments.torch_python or interpreter
+            if interpreter == sys.executable and not importlib.util.find_spec('torch'):
+                print('PyTorch is not installed: see --torch_python', file=sys.stderr)
+                continue
+        command = [interpreter, script, f'--serve={name}', *flags]
+        peers[name] = rounds.Peer(command, plain=name == 'plain Flax')
     numbers = {name: peer.facts['parameters'] for name, peer in peers.items()}
     if len(set(numbers.values())) > 1:
         raise RuntimeError(f'expected the same network everywhere, found parameters {numbers}')
@@ -167,14 +168,14 @@ def start_peers(script: str, arguments: argparse.Namespace) -> dict[str, rounds.
 def parse_arguments(description: str, default_rounds: int) -> argparse.Namespace:
     """Defines the flags that the comparisons with peers share."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--depths', type=int, nargs='+', default=[18, 50])
+    parser.add_argument('--depths', type=int, nargs='+', default=[18, 50], choices=BATCH_SIZES)
     parser.add_argument('--stem', default='imagenet', choices=('imagenet', 'cifar'))
     parser.add_argument('--batch_size', type=int, default=0, help='0: for a CPU, by the depth')
     parser.add_argument('--size', type=int, default=224, help='of the images, px')
     parser.add_argument('--dtype', default='float32', help='of our computation')
     parser.add_argument('--scan_blocks', action='store_true', help='loops in our network')
     parser.add_argument('--rounds', type=int, default=default_rounds)
-    parser.add_argument('--peers', nargs='+', default=list(SERVERS), choices=list(SERVERS))
+    parser.add_argument('--peers', nargs='+', default=PEERS, choices=PEERS)
     parser.add_argument('--torch_python', default='', help='interpreter that has PyTorch')
     parser.add_argument('--json', action='store_true')
     parser.add_argument('--serve', choices=list(SERVERS), help=argparse.SUPPRESS)

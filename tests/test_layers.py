@@ -1,5 +1,7 @@
 """The forms of the convolution and of pooling."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,16 +95,39 @@ def test_the_layer_computes_in_its_dtype_and_stores_float32():
         assert conv.apply(variables, draw((1, size, size, 3))).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.02)])
 @pytest.mark.parametrize('stride', [1, 2])
-def test_a_pointwise_convolution_has_the_value_and_the_gradients_of_the_plain_one(stride):
-    x, kernel = draw((2, 9, 12, 3)), draw((1, 1, 3, 5), seed=1)
+@pytest.mark.parametrize(
+    ('form', 'size'), [(layers.convolve_pointwise, 1), (layers.convolve_by_patches, 3)]
+)
+def test_forms_for_a_cpu_have_the_value_and_the_gradients_of_the_plain_convolution(
+    form, size, stride, dtype, tolerance
+):
+    x, kernel = draw((2, 9, 12, 3)), draw((size, size, 3, 5), seed=1)
     cotangent = draw((2, -(-9 // stride), 12 // stride, 5), seed=2)
+    x, kernel, cotangent = (jnp.asarray(array, dtype) for array in (x, kernel, cotangent))
     found = []
-    for form in (layers.convolve, layers.convolve_pointwise):
-        y, vjp = jax.vjp(lambda x, kernel, form=form: form(x, kernel, stride), x, kernel)
-        found.append((y, *vjp(cotangent)))
-    for plain, pointwise in zip(*found, strict=True):
-        np.testing.assert_allclose(pointwise, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
+    for convolve in (layers.convolve, form):
+        y, vjp = jax.vjp(lambda *both, convolve=convolve: convolve(*both, stride), x, kernel)
+        found.append([np.asarray(array, np.float32) for array in (y, *vjp(cotangent))])
+        assert y.dtype == dtype
+    for plain, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=0, atol=tolerance * np.abs(plain).max())
+
+
+def test_patches_are_not_kept_for_the_gradients():
+    x, kernel = draw((2, 4, 4, 3)), draw((3, 3, 3, 5))
+    _, vjp = jax.vjp(lambda *both: layers.convolve_by_patches(*both, 1), x, kernel)
+    assert sum(array.size for array in jax.tree.leaves(vjp)) == x.size + kernel.size
+
+
+def test_what_is_not_faster_in_another_form_is_there_once_for_all_platforms():
+    lowered = (
+        jax.jit(lambda *both: layers.convolve_pointwise(*both, 1))
+        .trace(draw((1, 8, 8, 3)), draw((1, 1, 3, 5)))
+        .lower(lowering_platforms=('cpu', 'cuda'))
+    )
+    assert lowered.as_text().count('stablehlo.convolution') == 1
 
 
 @pytest.mark.parametrize(('platform', 'expected'), [('cpu', 2), ('cuda', 3)])
@@ -146,18 +171,21 @@ def test_pooling_passes_the_gradient_to_the_maximum(pool):
 
 @pytest.mark.parametrize('zero_padding', [False, True])
 @pytest.mark.parametrize(('height', 'width'), [(1, 2), (7, 8), (8, 8), (12, 9)])
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_both_poolings_pass_the_same_gradient_however_many_equal_values_there_are(
-    height, width, zero_padding
+    height, width, zero_padding, dtype
 ):
     rng = np.random.default_rng(0)
-    x = rng.integers(-1, 2, (2, height, width, 4)).astype(np.float32)
-    out = rng.normal(size=(2, -(-height // 2), -(-width // 2), 4)).astype(np.float32)
+    x = jnp.asarray(rng.integers(-1, 2, (2, height, width, 4)), dtype)
+    cotangent = rng.integers(-9, 10, (2, -(-height // 2), -(-width // 2), 4))  # sums are exact
     gradients = [
-        jax.grad(lambda x, pool=pool: jnp.sum(out * pool(x, zero_padding=zero_padding)))(x)
+        jax.vjp(functools.partial(pool, zero_padding=zero_padding), x)[1](cotangent.astype(dtype))
         for pool in POOLS
     ]
-    np.testing.assert_allclose(*gradients, rtol=1e-6, atol=1e-6)
-    assert gradients[0].any()
+    for [gradient] in gradients:
+        assert gradient.dtype == dtype
+        np.testing.assert_array_equal(gradient, gradients[0][0])
+    assert gradients[0][0].any()
 
 
 @pytest.mark.parametrize(('platform', 'expected'), [('cpu', 0), ('cuda', 1)])

@@ -28,7 +28,7 @@ from resnet_jax import base_config
 from resnet_jax.data import pipeline
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
-from resnet_jax.training import checkpoints, loop
+from resnet_jax.training import checkpoints, loop, reporting
 from resnet_jax.training.checkpoint_writer import CheckpointWriter
 from resnet_jax.training.reporting import Report
 from resnet_jax.types import InputError, RunFailed, Stopped
@@ -286,6 +286,7 @@ def test_a_batch_that_four_devices_cannot_share_is_an_error(tmp_path):
 
 def test_on_a_terminal_a_progress_line_is_replaced_and_taken_away(one_epoch, tmp_path, monkeypatch):
     monkeypatch.setenv('COLUMNS', '120')
+    monkeypatch.setattr(reporting, 'NOTABLE_WAIT', 1.0)  # not to depend on the machine's load
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     before, *lines, last = train(folder, FakeTerminal(), log_every_steps=4).split(CLEAR)
     assert before == last == ''
@@ -295,9 +296,7 @@ def test_on_a_terminal_a_progress_line_is_replaced_and_taken_away(one_epoch, tmp
     ]
     for line in lines:
         assert re.fullmatch(
-            r'epoch .* of 2   loss \d\.\d{4}   top-5 \d+\.\d\d%   [\d,]+ images/s   .* left'
-            r'(   \d+% waiting for input)?',  # when other work slows the machine down
-            line,
+            r'epoch .* of 2   loss \d\.\d{4}   top-5 \d+\.\d\d%   [\d,]+ images/s   .* left', line
         )
 
 
@@ -458,10 +457,10 @@ def test_the_step_compiles_while_the_first_batch_is_made(tmp_path, monkeypatch, 
     monkeypatch.setattr(loop, '_compile_train_step', compile_and_tell)
     monkeypatch.setattr(pipeline, 'train_batches', wait_and_make_batches)
     train(tmp_path, num_epochs=1)
-    assert 'Compiling' not in caplog.text
+    assert 'Finished XLA compilation' not in caplog.text
     with jax.log_compiles():
         jax.jit(lambda x: x + 1)(1)
-    assert 'Compiling' in caplog.text
+    assert 'Finished XLA compilation' in caplog.text
 
 
 def test_what_was_logged_before_a_checkpoint_is_on_the_disk_before_it(tmp_path, monkeypatch):

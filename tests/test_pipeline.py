@@ -201,11 +201,12 @@ def test_the_first_item_is_made_before_it_is_asked_for_and_the_others_are_not():
             first.set()
             yield item
 
-    items = pipeline.start(make())
+    items = pipeline.start_first(make())
     assert first.wait(timeout=60)
+    assert next(items) == 0
     assert made == [0]
-    assert list(items) == [0, 1, 2]
-    assert list(pipeline.start(iter(()))) == []
+    assert list(items) == [1, 2]
+    assert list(pipeline.start_first(iter(()))) == []
 
 
 def test_an_error_in_the_first_item_comes_when_it_is_asked_for():
@@ -213,7 +214,7 @@ def test_an_error_in_the_first_item_comes_when_it_is_asked_for():
         raise InputError('no image')
         yield
 
-    items = pipeline.start(make())
+    items = pipeline.start_first(make())
     with pytest.raises(InputError, match='no image'):
         next(items)
 

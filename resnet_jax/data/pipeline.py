@@ -232,8 +232,11 @@ def pad_batch(batch: Batch, batch_size: int) -> Batch:
     return padded
 
 
-def start(items: Iterator[T]) -> Iterator[T]:
-    """Returns the same items, the first of which a thread begins to make at once."""
+def start_first(items: Iterator[T]) -> Iterator[T]:
+    """Returns the same items; a thread begins at once to make the first of them.
+
+    An error in the first item is raised when the item is asked for, and not before.
+    """
     thread = ThreadPoolExecutor(1)
     first = thread.submit(lambda: list(itertools.islice(items, 1)))
     thread.shutdown(wait=False)

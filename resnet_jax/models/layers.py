@@ -1,7 +1,7 @@
 """The convolution and the pooling of the networks.
 
-Both have two forms, which compute the same function of the same parameters; a CPU takes the one
-that it runs faster, other platforms always the library's.
+A CPU computes some of them, or of their gradients, in another form that it runs faster; the form
+computes the same function of the same parameters. Other platforms always take XLA's own.
 """
 
 import functools
@@ -59,50 +59,59 @@ def convolve_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return jnp.concatenate(slices, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _with_forms_for_cpu(forward: Form, of_input: Form, of_kernel: Form) -> Form:
+def _make_convolution(*, forward: Form, input_gradient: Form, kernel_gradient: Form) -> Form:
     """Returns `convolve`, with the forms in which a CPU computes it and its two gradients.
 
-    Only the arguments are kept for the gradients, whatever a form makes of them.
+    Only x and the kernel are kept for the gradients, whatever a form makes of them. It has no
+    forward-mode derivative.
     """
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
     def convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-        forms = (functools.partial(form, stride=stride) for form in (forward, convolve))
-        return _choose(*forms, x, kernel)
+        return _by_platform(forward, lambda form, *both: form(*both, stride), x, kernel)
 
-    def keep(x, kernel, stride):
+    def convolution_forward(x, kernel, stride):
         return convolution(x, kernel, stride), (x, kernel)
 
-    def pull_back(stride, kept, gradient):
-        def to_input(form, x, kernel, gradient):
-            return jax.vjp(lambda x: form(x, kernel, stride), x)[1](gradient)[0]
+    def convolution_backward(stride, residuals, cotangent):
+        def pull_back_to_x(form, x, kernel, cotangent):
+            return jax.vjp(lambda x: form(x, kernel, stride), x)[1](cotangent)[0]
 
-        def to_kernel(form, x, kernel, gradient):
-            return jax.vjp(lambda kernel: form(x, kernel, stride), kernel)[1](gradient)[0]
+        def pull_back_to_kernel(form, x, kernel, cotangent):
+            return jax.vjp(lambda kernel: form(x, kernel, stride), kernel)[1](cotangent)[0]
 
-        return tuple(
-            _choose(functools.partial(to, form), functools.partial(to, convolve), *kept, gradient)
-            for to, form in ((to_input, of_input), (to_kernel, of_kernel))
+        return (
+            _by_platform(input_gradient, pull_back_to_x, *residuals, cotangent),
+            _by_platform(kernel_gradient, pull_back_to_kernel, *residuals, cotangent),
         )
 
-    convolution.defvjp(keep, pull_back)
+    convolution.defvjp(convolution_forward, convolution_backward)
     return convolution
 
 
-def _choose(cpu: Callable, default: Callable, *arrays: jax.Array) -> jax.Array:
-    """Calls one of two functions, by the platform that is compiled for."""
-    return lax.platform_dependent(*arrays, cpu=cpu, default=default)
+def _by_platform(cpu_form: Form, compute: Callable, *arrays: jax.Array) -> jax.Array:
+    """Calls `compute(form, *arrays)`, on a CPU with its form and elsewhere with `convolve`."""
+    if cpu_form is convolve:
+        return compute(convolve, *arrays)
+    forms = {'cpu': cpu_form, 'default': convolve}
+    return lax.platform_dependent(
+        *arrays, **{name: functools.partial(compute, form) for name, form in forms.items()}
+    )
 
 
-convolve_pointwise = _with_forms_for_cpu(convolve, convolve, convolve_patches)
+convolve_pointwise = _make_convolution(
+    forward=convolve, input_gradient=convolve, kernel_gradient=convolve_patches
+)
 """Computes `convolve` with a 1x1 kernel, whose gradient a CPU computes as a matrix product.
 
 That is up to three times as fast as XLA's convolution for it. The convolution itself and the
 gradient of x are not faster as products.
 """
 
-convolve_product = _with_forms_for_cpu(convolve_patches, convolve_patches, convolve_patches)
-"""Computes `convolve` on a CPU as matrix products of patches, with its gradients."""
+convolve_by_patches = _make_convolution(
+    forward=convolve_patches, input_gradient=convolve_patches, kernel_gradient=convolve_patches
+)
+"""Computes `convolve`, which a CPU does as `convolve_patches`, and its gradients too."""
 
 
 class Conv(nn.Module):
@@ -139,7 +148,7 @@ class Conv(nn.Module):
         if not (is_small or self.in_loop):
             form = convolve_pointwise if self.size == 1 else convolve
             return form(x, kernel, self.stride)
-        return convolve_product(x, kernel, self.stride)
+        return convolve_by_patches(x, kernel, self.stride)
 
 
 def max_pool(x: jax.Array, *, zero_padding: bool = False) -> jax.Array:
@@ -182,19 +191,22 @@ def max_pool_slices(x: jax.Array, *, zero_padding: bool) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool_axis(x: jax.Array, axis: int, fill: float) -> jax.Array:
-    """Takes the maximum of `x[2i - 1]`, `x[2i]` and `x[2i + 1]` along an axis of even length."""
+    """Takes the maximum of `x[2i - 1]`, `x[2i]` and `x[2i + 1]` along an axis of even length 2L.
+
+    The result has L there; `x[-1]` is `fill`. Of equal values the first gets the gradient.
+    """
     return functools.reduce(jnp.maximum, _candidates(x, axis, fill))
 
 
 def _candidates(x: jax.Array, axis: int, fill: float) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns `x[2i - 1]`, `x[2i]` and `x[2i + 1]` for all i, with `x[-1] = fill`."""
+    """Returns `x[2i - 1]`, `x[2i]` and `x[2i + 1]` for all i of L, where the axis has 2L."""
     pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
     even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in range(2))
     return _shift(odd, axis, 1, fill), even, odd
 
 
 def _shift(x: jax.Array, axis: int, by: int, fill: float) -> jax.Array:
-    """Moves everything up by one along an axis, or down by one if `by` is -1."""
+    """Moves an array along an axis by 1 or -1; `fill` comes in at the edge."""
     edges = [(by, -by, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
     return lax.pad(x, jnp.asarray(fill, x.dtype), edges)
 
@@ -204,11 +216,11 @@ def _max_pool_axis_forward(x, axis, fill):
     return y, (x, y)
 
 
-def _max_pool_axis_backward(axis, fill, kept, gradient):
-    x, y = kept
+def _max_pool_axis_backward(axis, fill, residuals, cotangent):
+    x, y = residuals
     before, even, odd = (candidate == y for candidate in _candidates(x, axis, fill))
     of_before, of_even, of_odd = (
-        jnp.where(wins, gradient, jnp.zeros((), gradient.dtype))
+        jnp.where(wins, cotangent, jnp.zeros((), cotangent.dtype))
         for wins in (before, even & ~before, odd & ~even & ~before)
     )
     of_odd += _shift(of_before, axis, -1, 0.0)

@@ -184,17 +184,17 @@ def _run_steps(
         start_step=start_step,
         process=pipeline.Process(*parallel.process()),
     )
-    batches = pipeline.start(batches)
+    batches = pipeline.start_first(batches)  # while the step compiles
     p_train_step = _compile_train_step(job, state, start_step)
-    healthy_step, compiled_shape = start_step, None
+    healthy_step, last_shape = start_step, None
     input_wait = InputWait()
     timed_batches = input_wait.timed(pipeline.prefetch(batches, _put_on(job.mesh)))
     for step, (batch, seconds_waited) in enumerate(timed_batches, start_step + 1):
-        compiles = batch['image'].shape != compiled_shape
-        with report.clock_stopped() if compiles else contextlib.nullcontext():
+        may_compile = batch['image'].shape != last_shape
+        with report.clock_stopped() if may_compile else contextlib.nullcontext():
             state, step_metrics = p_train_step(state, batch)
             report.add(step, step_metrics, seconds_waited)
-        compiled_shape = batch['image'].shape
+        last_shape = batch['image'].shape
         input_wait.watch(step_metrics)
         if log.is_due(step):
             report.log(step, float(job.schedule(step - 1)))
