@@ -48,7 +48,12 @@ def make_health_check(mesh: Mesh) -> Callable[[TrainState, int, int], None]:
 
 def _is_finite(state: TrainState) -> jax.Array:
     floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
+    return jnp.all(jnp.array([_is_array_finite(x) for x in floats]))
+
+
+@jax.jit  # traced once for each shape, of which there are few
+def _is_array_finite(array: jax.Array) -> jax.Array:
+    return jnp.all(jnp.isfinite(array))
 
 
 def _fingerprint(state: TrainState) -> jax.Array:
@@ -58,11 +63,15 @@ def _fingerprint(state: TrainState) -> jax.Array:
     """
     total = jnp.uint32(0)
     for number, array in enumerate(jax.tree.leaves(state), 1):
-        words = lax.bitcast_convert_type(array, jnp.uint32).ravel()
-        start = jnp.uint32(number * 0x9E3779B9 % 2**32)
-        places = _mix(start + lax.iota(jnp.uint32, words.size))
-        total += jnp.sum(_mix(words ^ places), dtype=jnp.uint32)
+        total += _fingerprint_array(array, jnp.uint32(number * 0x9E3779B9 % 2**32))
     return total
+
+
+@jax.jit
+def _fingerprint_array(array: jax.Array, start: jax.Array) -> jax.Array:
+    words = lax.bitcast_convert_type(array, jnp.uint32).ravel()
+    places = _mix(start + lax.iota(jnp.uint32, words.size))
+    return jnp.sum(_mix(words ^ places), dtype=jnp.uint32)
 
 
 def _mix(words: jax.Array) -> jax.Array:
