@@ -5,6 +5,7 @@ With several processes, each holds its own devices' share of a batch, and all ho
 """
 
 import contextlib
+import importlib.metadata
 import os
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,12 @@ SIMULATED_DEVICES = 4
 
 HEARTBEAT_TIMEOUT_SECONDS = 30
 """After this long without a sign of life from one process, the others end themselves."""
+
+KEEP_RECOMPUTATION = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
+"""Option of XLA's compiler for CPUs, which without it undoes `jax.checkpoint` outside of loops.
+
+The pass takes away the barriers between equal computations, and another one then merges them.
+"""
 
 _TESTED_JAXLIB = '0.10.2'
 
@@ -109,13 +116,13 @@ def start_devices(num_devices: int, *, deterministic: bool = False) -> Mesh:
 
 def all_devices() -> Mesh:
     """Returns every device that this process has: the GPUs, or the CPU as JAX was started."""
-    _choose_cpu_kernels()
+    _set_cpu_flags()
     return Mesh(np.array(jax.local_devices()), (AXIS,))
 
 
 def start_one_cpu() -> Mesh:
     """Returns one CPU device and leaves GPUs alone, for what is compiled and not run."""
-    _choose_cpu_kernels()
+    _set_cpu_flags()
     jax.config.update('jax_platforms', 'cpu')
     return Mesh(np.array(jax.devices('cpu')[:1]), (AXIS,))
 
@@ -149,21 +156,26 @@ def _prepare_cpu(num_devices: int) -> None:
     XLA's thread pool must hold a thread for every device of a collective and some for the work,
     or the devices wait for each other for ever; the variable NPROC sizes it.
     """
-    _choose_cpu_kernels()
+    _set_cpu_flags()
     os.environ.setdefault('NPROC', str(max(4 * num_devices, os.cpu_count() or 1)))
     with contextlib.suppress(RuntimeError):
         jax.config.update('jax_num_cpu_devices', num_devices)
 
 
-def _choose_cpu_kernels() -> None:
-    """Lets Eigen run convolutions on the CPU: 1.3 times as fast as jaxlib 0.10.2's choice.
+def _set_cpu_flags() -> None:
+    """Sets flags of XLA for CPUs, unless the user has set some.
 
-    XLA aborts on flags that it does not know, so only that version gets it, and a user's own
-    choice of flags is left alone.
+    Eigen runs convolutions 1.3 times as fast as jaxlib 0.10.2's choice; XLA aborts on flags that it
+    does not know, so only that version gets them. `KEEP_RECOMPUTATION` is not for GPUs, so it is
+    left out where JAX has a plugin for some.
     """
     flags = os.environ.get('XLA_FLAGS', '').replace('--xla_gpu_deterministic_ops=true', '').strip()
-    if jaxlib.__version__ == _TESTED_JAXLIB and not flags:
-        _add_xla_flag('--xla_cpu_experimental_ynn_fusion_type=dot,reduce')
+    if jaxlib.__version__ != _TESTED_JAXLIB or flags:
+        return
+    _add_xla_flag('--xla_cpu_experimental_ynn_fusion_type=dot,reduce')
+    if not importlib.metadata.entry_points(group='jax_plugins'):
+        for name, value in KEEP_RECOMPUTATION.items():
+            _add_xla_flag(f'--{name}={value}')
 
 
 def _add_xla_flag(flag: str) -> None:

@@ -20,7 +20,7 @@ FLOORS = (
     'evaluation.class_order evaluation.class_scores evaluation.tables evaluation.mxnet_r',
     # 2, parts
     'training.steps training.state training.checkpoints training.checkpoint_writer '
-    'training.restoring training.reporting training.health '
+    'training.restoring training.reporting training.health training.initial_weights '
     'data.pipeline data.decoding data.storing data.record_files '
     'evaluation.metrics evaluation.figures.* '
     'evaluation.page evaluation.record evaluation.class_tables',

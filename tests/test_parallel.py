@@ -1,5 +1,6 @@
 """Devices, and what lies on them."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -121,29 +122,52 @@ def in_a_new_process(code, **environment):
     return done.stdout.split()
 
 
+CPU_FLAGS = [
+    '--xla_cpu_experimental_ynn_fusion_type=dot,reduce',
+    '--xla_disable_hlo_passes=cse_barrier_expander',
+]
 REPORT = 'print(len(jax.devices()), os.environ["NPROC"], os.environ["XLA_FLAGS"])'
 
 
 def test_a_machine_without_a_gpu_gets_four_devices_and_threads_for_them():
-    devices, threads, flags = in_a_new_process(f'parallel.start_devices(0)\n{REPORT}')
+    devices, threads, *flags = in_a_new_process(f'parallel.start_devices(0)\n{REPORT}')
     assert devices == '4'
     assert int(threads) >= 16
-    assert flags == '--xla_cpu_experimental_ynn_fusion_type=dot,reduce'
+    assert flags == CPU_FLAGS
 
 
 def test_deterministic_kernels_are_asked_for_beside_the_other_settings():
     code = f'parallel.start_devices(1, deterministic=True)\n{REPORT}'
     _, _, *flags = in_a_new_process(code)
-    assert flags == [
-        '--xla_gpu_deterministic_ops=true',
-        '--xla_cpu_experimental_ynn_fusion_type=dot,reduce',
-    ]
+    assert flags == ['--xla_gpu_deterministic_ops=true', *CPU_FLAGS]
     _, _, *flags = in_a_new_process(code, XLA_FLAGS='--xla_cpu_enable_fast_math=false')
     assert flags == ['--xla_cpu_enable_fast_math=false', '--xla_gpu_deterministic_ops=true']
 
 
+def test_where_jax_has_a_plugin_for_gpus_recomputation_is_not_touched(monkeypatch):
+    monkeypatch.delenv('XLA_FLAGS', raising=False)
+    monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [group])
+    parallel._set_cpu_flags()
+    assert os.environ['XLA_FLAGS'].split() == CPU_FLAGS[:1]
+    monkeypatch.delenv('XLA_FLAGS')
+
+
+RECOMPUTE = """
+parallel.start_devices(1)
+block = jax.checkpoint(lambda x: jax.numpy.sin(jax.numpy.sin(x) @ x))
+step = jax.jit(jax.grad(lambda x: block(block(x)).sum()))
+print(step.lower(jax.numpy.ones((8, 8))).compile().as_text().count(' dot('))
+"""
+
+
+def test_a_cpu_computes_again_what_was_not_kept():
+    [found] = in_a_new_process(RECOMPUTE)
+    [merged] = in_a_new_process(RECOMPUTE, XLA_FLAGS='--xla_cpu_enable_fast_math=false')
+    assert int(found) > int(merged)
+
+
 def test_as_many_devices_are_simulated_as_asked_for():
-    devices, threads, _ = in_a_new_process(f'parallel.start_devices(6)\n{REPORT}')
+    devices, threads, *_ = in_a_new_process(f'parallel.start_devices(6)\n{REPORT}')
     assert devices == '6'
     assert int(threads) >= 24
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import jax
 import optax
 from absl import logging
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax import parallel, validation
@@ -17,7 +16,7 @@ from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.models import initialization, resnet, stacking
 from resnet_jax.monitoring import environment
 from resnet_jax.monitoring.signals import StopRequest
-from resnet_jax.training import checkpoints, optimizers, restoring, schedules
+from resnet_jax.training import checkpoints, initial_weights, optimizers, restoring, schedules
 from resnet_jax.training.checkpoints import Metadata
 from resnet_jax.training.state import TrainState, abstract_state, create_state
 from resnet_jax.types import InputError
@@ -128,7 +127,9 @@ def initial_state(job: Job) -> tuple[TrainState, Metadata]:
             state = parallel.replicate(stacking.stack_blocks(on_host, num_scanned), job.mesh)
         return state, metadata
     if config.initial_weights:
-        variables = _read_initial_weights(job)
+        variables = initial_weights.read_initial_weights(
+            config, job.model, job.mesh.local_devices[0]
+        )
     else:
         variables = initialization.init_variables(
             job.model,
@@ -139,63 +140,6 @@ def initial_state(job: Job) -> tuple[TrainState, Metadata]:
     variables = stacking.stack_blocks(variables, num_scanned)
     state = create_state(config, variables, job.optimizer)
     return parallel.replicate(state, job.mesh), Metadata(0, 0.0, {}, None)
-
-
-def _read_initial_weights(job: Job) -> dict:
-    """Reads the parameters and statistics of another run's best checkpoint.
-
-    Where the number of classes is another, the head begins anew.
-
-    Raises:
-      InputError: when that run's network is another.
-    """
-    config = job.config
-    other = restoring.load_trained_model(
-        Workdir(Path(config.initial_weights)),
-        'best',
-        SingleDeviceSharding(job.mesh.local_devices[0]),
-    )
-    _require_same_function(config, other.config)
-    variables = other.variables
-    if other.model.num_classes != job.model.num_classes:
-        logging.info(
-            'the head begins anew: %d classes here, %d in %s',
-            job.model.num_classes,
-            other.model.num_classes,
-            config.initial_weights,
-        )
-        drawn = initialization.init_variables(
-            job.model,
-            config.data.image_size,
-            seed=config.seed,
-            kernel_init=config.model.kernel_init,
-        )
-        params = variables['params'] | {'head': drawn['params']['head']}
-        variables = variables | {'params': params}
-    expected = initialization.abstract_variables(job.model, config.data.image_size)
-    checkpoints.require_same_arrays(expected, variables, what=config.initial_weights)
-    logging.info('weights of step %d of %s', other.step, config.initial_weights)
-    return variables
-
-
-def _require_same_function(config: ConfigDict, other: ConfigDict) -> None:
-    """Checks what the shapes of two networks' arrays do not tell.
-
-    Raises:
-      InputError: when the variants differ, which compute different functions of the same arrays.
-    """
-    if config.model.variant != other.model.variant:
-        raise InputError(
-            f'config.model.variant = {config.model.variant!r}: expected '
-            f'{other.model.variant!r}, the variant of the weights in {config.initial_weights}'
-        )
-    for field in ('mean', 'std'):
-        here, there = config.data[field], other.data[field]
-        if here != there:
-            logging.warning(
-                'config.data.%s = %s; the weights in %s were trained with %s',
-                *(field, here, config.initial_weights, there),
-            )
 
 
 def write_description(job: Job) -> None:
@@ -254,3 +198,29 @@ def require_same_run(config: ConfigDict, workdir: Workdir) -> bool:
     for field, (old, new) in free.items():
         logging.info('config.%s is now %r, was %r', field, new, old)
     return bool(free)
+
+
+def is_complete(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> bool:
+    """Says whether the last epoch of a run is done, and its result can be read."""
+    steps_saved = checkpoints.list_steps(workdir.checkpoints)
+    try:
+        last = checkpoints.read_metadata(workdir.checkpoints, steps_saved[-1])
+        if last.epoch < config.num_epochs or last.scores is None:
+            return False
+        restoring.load_trained_model(workdir, last.step, parallel.replicated(mesh))
+    except (IndexError, InputError):  # none, or a damaged one, which restoring will deal with
+        return False
+    return True
+
+
+def say_complete(workdir: Workdir) -> None:
+    """Logs what a complete run came to."""
+    step = checkpoints.list_steps(workdir.checkpoints)[-1]
+    last = checkpoints.read_metadata(workdir.checkpoints, step)
+    logging.info(
+        '%s: complete, %g epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
+        workdir.path,
+        last.epoch,
+        100 * last.scores['top1'],
+        100 * last.scores['top5'],
+    )

@@ -21,20 +21,22 @@ from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.monitoring.signals import StopRequest
 from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.monitoring.throughput import InputWait
-from resnet_jax.training import checkpoints, restoring, steps
+from resnet_jax.training import steps
 from resnet_jax.training.checkpoint_writer import CheckpointWriter
 from resnet_jax.training.checkpoints import Metadata, Scores
 from resnet_jax.training.health import make_health_check
 from resnet_jax.training.job import (
     Job,
     initial_state,
+    is_complete,
     prepare_job,
     require_same_run,
+    say_complete,
     write_description,
 )
 from resnet_jax.training.reporting import Report
 from resnet_jax.training.state import TrainState
-from resnet_jax.types import InputError, Stopped
+from resnet_jax.types import Stopped
 from resnet_jax.workdir import Workdir
 
 
@@ -78,10 +80,10 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     )
     if not parallel.is_first_process():
         logging.set_verbosity(logging.WARNING)
-    if had_run and _is_complete(config, workdir, mesh):
+    if had_run and is_complete(config, workdir, mesh):
         if changed and parallel.is_first_process():
             workdir.write_config(config)
-        _say_complete(workdir)
+        say_complete(workdir)
         return
     job = prepare_job(config, workdir, mesh, request)
     workdir.create()
@@ -112,31 +114,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
         )
         _run_steps(job, state, metadata, report, checkpoint_writer)
         checkpoint_writer.wait()
-    _say_complete(workdir)
-
-
-def _is_complete(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> bool:
-    steps_saved = checkpoints.list_steps(workdir.checkpoints)
-    try:
-        last = checkpoints.read_metadata(workdir.checkpoints, steps_saved[-1])
-        if last.epoch < config.num_epochs or last.scores is None:
-            return False
-        restoring.load_trained_model(workdir, last.step, parallel.replicated(mesh))
-    except (IndexError, InputError):  # none, or a damaged one, which restoring will deal with
-        return False
-    return True
-
-
-def _say_complete(workdir: Workdir) -> None:
-    step = checkpoints.list_steps(workdir.checkpoints)[-1]
-    last = checkpoints.read_metadata(workdir.checkpoints, step)
-    logging.info(
-        '%s: complete, %g epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
-        workdir.path,
-        last.epoch,
-        100 * last.scores['top1'],
-        100 * last.scores['top5'],
-    )
+    say_complete(workdir)
 
 
 def _create_metric_writer(

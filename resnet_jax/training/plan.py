@@ -167,7 +167,7 @@ def _measure_activations(
         'label': jax.ShapeDtypeStruct((1, batch_size), jnp.int32),
         'mask': jax.ShapeDtypeStruct((1, batch_size), jnp.bool_),
     }
-    options = {'xla_backend_optimization_level': 0}
+    options = {'xla_backend_optimization_level': 0} | parallel.KEEP_RECOMPUTATION
     compiled = p_train_step.lower(state, batch).compile(options)
     return compiled.memory_analysis().temp_size_in_bytes
 
