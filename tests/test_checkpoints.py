@@ -91,6 +91,20 @@ def test_a_step_that_is_not_newer_than_the_latest_is_an_error(tmp_path, step):
     assert found_in(tmp_path)[0] == [10, 20]
 
 
+@pytest.mark.parametrize('first', [None, RunFailed('no room for metrics.csv')])
+def test_a_disk_that_fills_up_meanwhile_does_not_hide_why_a_run_failed(
+    tmp_path, monkeypatch, first
+):
+    def close():
+        raise OSError(28, 'No space left on device')
+
+    with pytest.raises(RunFailed, match='metrics.csv' if first else 'cannot write a checkpoint'):
+        with CheckpointWriter(tmp_path, keep=1) as writer:
+            monkeypatch.setattr(writer._manager, 'close', close)
+            if first:
+                raise first
+
+
 def test_a_checkpoint_is_found_by_name_step_and_epoch(tmp_path):
     save_all(tmp_path, 0, [(0.9, 0.5), (0.3, 0.5), (0.5, 0.5)])
     found = {

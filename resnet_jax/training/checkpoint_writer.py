@@ -50,8 +50,12 @@ class CheckpointWriter:
     def __enter__(self) -> 'CheckpointWriter':
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            self._manager.close()
+        except OSError as failure:
+            if not isinstance(error, RunFailed):  # that one has said why the run ends
+                raise self._failure(failure) from failure
 
     def save(self, state: TrainState, metadata: Metadata) -> None:
         """Begins to write a checkpoint; returns when the arrays are copied from the devices.
