@@ -98,11 +98,11 @@ def test_a_disk_that_fills_up_meanwhile_does_not_hide_why_a_run_failed(
     def close():
         raise OSError(28, 'No space left on device')
 
-    with pytest.raises(RunFailed, match='metrics.csv' if first else 'cannot write a checkpoint'):
-        with CheckpointWriter(tmp_path, keep=1) as writer:
-            monkeypatch.setattr(writer._manager, 'close', close)
-            if first:
-                raise first
+    message = 'metrics.csv' if first else 'cannot write a checkpoint'
+    with pytest.raises(RunFailed, match=message), CheckpointWriter(tmp_path, keep=1) as writer:
+        monkeypatch.setattr(writer._manager, 'close', close)
+        if first:
+            raise first
 
 
 def test_a_checkpoint_is_found_by_name_step_and_epoch(tmp_path):
