@@ -1,4 +1,7 @@
-"""The networks that our code and its peers build for comparison."""
+"""The networks that our code and its peers build for comparison.
+
+They are written out, because an interpreter that has PyTorch need not have what this project needs.
+"""
 
 from typing import NamedTuple
 

@@ -62,7 +62,8 @@ def set_up_logging() -> Terminal:
 
 def _is_worth_reading(record: logging.LogRecord) -> bool:
     if f'{os.sep}orbax{os.sep}' in record.pathname.removeprefix(_PACKAGE):
-        return False  # it warns of every step that it takes, and raises the errors that it logs
+        record.exc_info = record.exc_text = None  # what it logs with a traceback, it raises too
+        return record.levelno >= logging.ERROR  # it warns of every step that it takes
     ours = record.pathname.startswith(_PACKAGE) or record.filename == 'logging_writer.py'
     return ours or record.levelno >= logging.WARNING
 
