@@ -30,17 +30,20 @@ def measure(depth: int, way: str, num_steps: int) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from resnet_jax import base_config, parallel
+    from resnet_jax.config import schema
+    from resnet_jax.config.depths import IMAGENET_BLOCKS
+    from resnet_jax.devices import backend, parallel
     from resnet_jax.models import initialization, resnet, stacking
-    from resnet_jax.training import optimizers, schedules, state, steps
+    from resnet_jax.training import optimizers, schedules, state
+    from resnet_jax.training.train_step import make_train_step
 
-    config = base_config.get_config()
-    imagenet = depth in base_config.IMAGENET_BLOCKS
+    config = schema.get_config()
+    imagenet = depth in IMAGENET_BLOCKS
     config.model.update({'depth': depth, 'variant': 'timm', 'dtype': 'float32'} | WAYS[way])
     config.model.stem = 'imagenet' if imagenet else 'cifar'
     config.model.width = 64 if imagenet else 16
     size, batch_size = (64, 4) if imagenet else (32, 8)
-    mesh = parallel.start_devices(1)
+    mesh = backend.start_devices(1)
     model = resnet.create_model(config, 10, axis_name=parallel.AXIS)
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 1000))
     start = time.perf_counter()
@@ -55,7 +58,7 @@ def measure(depth: int, way: str, num_steps: int) -> dict[str, float]:
         'mask': np.ones(batch_size, bool),
     }
     batch = parallel.shard(batch, mesh)
-    p_step = parallel.p_map(steps.make_train_step(config, model, optimizer), mesh, donate=True)
+    p_step = parallel.p_map(make_train_step(config, model, optimizer), mesh, donate=True)
     start = time.perf_counter()
     compiled = p_step.lower(train_state, batch).compile()
     compile_seconds = time.perf_counter() - start

@@ -21,9 +21,9 @@ def serve_ours(arguments: argparse.Namespace) -> None:
     """Serves this project's forward pass."""
     import jax
 
-    from resnet_jax import parallel
+    from resnet_jax.devices import backend, parallel
 
-    mesh = parallel.start_devices(1)
+    mesh = backend.start_devices(1)
     _, model, variables = make_ours(arguments)
     parameters = count(variables['params'])
     variables = parallel.replicate(variables, mesh)
@@ -90,13 +90,13 @@ def compare_with_forward(arguments: argparse.Namespace) -> dict:
 
     import jax
 
-    from resnet_jax import parallel
+    from resnet_jax.checkpoints.trained_network import TrainedNetwork
     from resnet_jax.data import pipeline
+    from resnet_jax.devices import backend, parallel
     from resnet_jax.evaluation import evaluator
     from resnet_jax.inference import predictor
-    from resnet_jax.training.restoring import TrainedModel
 
-    mesh = parallel.start_devices(1)
+    mesh = backend.start_devices(1)
     config, model, variables = make_ours(arguments)
     variables = parallel.replicate(variables, mesh)
     forward = jax.jit(functools.partial(model.apply, train=False))
@@ -114,10 +114,16 @@ def compare_with_forward(arguments: argparse.Namespace) -> dict:
     pipeline.evaluation_batches = lambda *_, **__: iter(batches)  # decoding is not the subject
     source = type('InMemory', (), {'num_examples': num_batches * batch_size})()
     evaluate = evaluator.Evaluator(
-        config, model, source, mesh, split='validation', batch_size=batch_size
+        config,
+        model.compute_logits,
+        source,
+        mesh,
+        num_classes=model.num_classes,
+        split='validation',
+        batch_size=batch_size,
     )
     names = tuple(str(index) for index in range(NUM_CLASSES))
-    trained = TrainedModel(config, names, model, variables, 0)
+    trained = TrainedNetwork(config, names, model, variables, 0)
     predict = predictor.Predictor(trained).predict
     on_device, one = jax.device_put(images), jax.device_put(images[:1])
 

@@ -32,11 +32,13 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from resnet_jax import base_config
-from resnet_jax.data import pipeline, prepare, sources
-from resnet_jax.data.storing import Encoding
-from resnet_jax.monitoring import terminal
-from resnet_jax.monitoring.signals import StopRequest
+from resnet_jax.config import schema
+from resnet_jax.console import terminal
+from resnet_jax.console.signals import StopRequest
+from resnet_jax.data import pipeline
+from resnet_jax.data.preparation import prepare
+from resnet_jax.data.preparation.encoding import Encoding
+from resnet_jax.data.sources import loading
 
 BATCH_SIZE, SIZE, MIN_IMAGES = 64, 224, 1000
 WARM_UP_BATCHES, TIMED_BATCHES = 2, 40
@@ -191,12 +193,12 @@ def our_batches(source: str, folder: Path, num_threads: int) -> Iterator:
     """This project's training batches from a folder of images or a prepared data set."""
     config = our_config(source, folder)
     config.data.num_threads = num_threads
-    examples = sources.load_source(config, 'train')
+    examples = loading.load_source(config, 'train')
     return pipeline.train_batches(examples, config, start_step=0)
 
 
 def our_config(source: str, folder: Path):
-    config = base_config.get_config()
+    config = schema.get_config()
     config.num_epochs = 1_000_000
     config.batch_size = BATCH_SIZE
     config.data.source, config.data.name, config.data.dir = source, 'photographs', str(folder)

@@ -16,11 +16,14 @@ import jax
 import numpy as np
 import rounds
 
-from resnet_jax import base_config, compilation_cache, parallel
-from resnet_jax.data import pipeline, sources
+from resnet_jax.config import schema
+from resnet_jax.console import signals, terminal
+from resnet_jax.data import pipeline
+from resnet_jax.data.sources import loading
+from resnet_jax.devices import backend, compilation_cache, parallel
 from resnet_jax.models import initialization, resnet
-from resnet_jax.monitoring import signals, terminal
-from resnet_jax.training import loop, optimizers, schedules, state, steps
+from resnet_jax.training import loop, optimizers, schedules, state
+from resnet_jax.training.train_step import make_train_step
 
 EDGE = 5
 """Steps at either end that do not count."""
@@ -46,7 +49,7 @@ class InMemory:
 
 def make_config(num_steps: int, size: int, batch_size: int):
     """Returns the config of a run of one epoch."""
-    config = base_config.get_config()
+    config = schema.get_config()
     config.model.dtype = 'float32'
     config.num_epochs, config.num_devices, config.batch_size = 1, 1, batch_size
     config.data.image_size = size
@@ -68,7 +71,7 @@ def time_loop(config, checkpoint_every: int) -> float:
             asked.append(time.perf_counter())
             yield source.batch
 
-    sources.load_source = InMemory
+    loading.load_source = InMemory
     pipeline.train_batches = train_batches
     pipeline.evaluation_batches = lambda source, *_, **__: iter([source.batch])
     with tempfile.TemporaryDirectory() as folder, signals.stop_requests() as request:
@@ -84,7 +87,7 @@ class Bare:
     """
 
     def __init__(self, config):
-        mesh = parallel.start_devices(1)
+        mesh = backend.start_devices(1)
         model = resnet.create_model(config, 1000, axis_name=parallel.AXIS)
         schedule = schedules.make_schedule(config, config.num_steps_in_memory)
         optimizer = optimizers.make_optimizer(config, schedule)
@@ -94,7 +97,7 @@ class Bare:
         self.state = parallel.replicate(state.create_state(config, variables, optimizer), mesh)
         batch = InMemory(config, 'train').batch
         self.batch = parallel.shard({key: batch[key] for key in ('image', 'label', 'mask')}, mesh)
-        step = steps.make_train_step(config, model, optimizer)
+        step = make_train_step(config, model, optimizer)
         self.p_step = parallel.p_map(step, mesh, donate=True)
         self.time(1)
 

@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 from clu import metric_writers
 
-from resnet_jax import base_config, parallel
+from resnet_jax.config import data_sets, schema
+from resnet_jax.console.signals import StopRequest
+from resnet_jax.console.terminal import Terminal
+from resnet_jax.devices import backend
 from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.machine import Machine
-from resnet_jax.monitoring.machine_log import MachineLog, read_table
-from resnet_jax.monitoring.signals import StopRequest
-from resnet_jax.monitoring.terminal import Terminal
+from resnet_jax.monitoring.machine_log import MachineLog
+from resnet_jax.storage.machine_csv import read_machine
 from resnet_jax.training import loop
 
 ALLOWED = 0.005
@@ -46,14 +48,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rows', type=int, default=200)
     arguments = parser.parse_args()
-    config = base_config.use_data(base_config.get_config(), 'digits')
+    config = data_sets.use_data(schema.get_config(), 'digits')
     config.num_epochs = 5
     config.schedule.boundaries_epochs = ()
-    mesh = parallel.start_devices(0)
+    mesh = backend.start_devices(0)
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(temporary) / 'run'
         loop.train(config, run, Terminal(io.StringIO()), StopRequest())
-        speeds = [float(row['images_per_second']) for row in read_table(run / 'machine.csv')[1][1:]]
+        speeds = [
+            float(row['images_per_second']) for row in read_machine(run / 'machine.csv')[1][1:]
+        ]
         (Path(temporary) / 'rows').mkdir()
         seconds = measure_row(Path(temporary) / 'rows', mesh, arguments.rows)
     step = config.batch_size / np.median(speeds)

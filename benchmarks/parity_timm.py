@@ -90,7 +90,7 @@ def check(folder: Path) -> bool:
     import jax
 
     from resnet_jax.models import resnet
-    from resnet_jax.models.weights import importing
+    from resnet_jax.weights import importing
 
     near = True
     for path in sorted(folder.glob('*.safetensors')):

@@ -22,12 +22,13 @@ def serve_ours(arguments: argparse.Namespace) -> None:
     import jax
     import numpy as np
 
-    from resnet_jax import parallel
+    from resnet_jax.devices import backend, parallel
     from resnet_jax.models import initialization, resnet, stacking
-    from resnet_jax.training import optimizers, schedules, state, steps
+    from resnet_jax.training import optimizers, schedules, state
+    from resnet_jax.training.train_step import make_train_step
 
     config = make_config(arguments)
-    mesh = parallel.start_devices(1)
+    mesh = backend.start_devices(1)
     model = resnet.create_model(config, NUM_CLASSES, axis_name=parallel.AXIS)
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 1000))
     variables = initialization.init_variables(
@@ -39,7 +40,7 @@ def serve_ours(arguments: argparse.Namespace) -> None:
     images, labels = draw(arguments)
     mask = np.ones(len(labels), bool)
     batch = parallel.shard({'image': images, 'label': labels, 'mask': mask}, mesh)
-    p_step = parallel.p_map(steps.make_train_step(config, model, optimizer), mesh, donate=True)
+    p_step = parallel.p_map(make_train_step(config, model, optimizer), mesh, donate=True)
 
     def run():
         box[0], metrics = p_step(box[0], batch)
@@ -50,11 +51,11 @@ def serve_ours(arguments: argparse.Namespace) -> None:
 
 def make_config(arguments: argparse.Namespace):
     """Returns our config of the network."""
-    from resnet_jax import base_config
+    from resnet_jax.config import schema
 
     [depth] = arguments.depths
     network = make_network(depth, arguments.stem)
-    config = base_config.get_config()
+    config = schema.get_config()
     config.model.update(
         {
             'depth': depth,

@@ -1,10 +1,10 @@
 """ResNet-110 v2 on CIFAR-10, 6n+2, basic blocks; recipe of He et al. 2016 (arXiv:1603.05027)."""
 
-from resnet_jax import base_config
+from resnet_jax.config import data_sets, schema
 
 
 def get_config(data='cifar10'):
-    config = base_config.get_config()
+    config = schema.get_config()
     config.model.depth = 110
     config.model.variant = 'timm'
     config.model.width = 16
@@ -12,4 +12,4 @@ def get_config(data='cifar10'):
     config.optimizer.nesterov = False
     config.optimizer.decay_all_parameters = True
     config.schedule.warmup_epochs = 1.0  # the paper: a smaller rate for the first 400 steps
-    return base_config.use_data(config, data)
+    return data_sets.use_data(config, data)

@@ -1,9 +1,9 @@
 """ResNet-152 v2 on ImageNet, with the recipe of configs/resnet18.py."""
 
-from resnet_jax import base_config
+from resnet_jax.config import data_sets, schema
 
 
 def get_config(data='imagenet2012'):
-    config = base_config.get_config()
+    config = schema.get_config()
     config.model.depth = 152
-    return base_config.use_data(config, data)
+    return data_sets.use_data(config, data)

@@ -7,11 +7,11 @@ original files, cut to the same square; MXNet multiplied the learning rate into 
 it multiplies the momentum's result, which matters for the few steps behind a change of rate.
 """
 
-from resnet_jax import base_config
+from resnet_jax.config import data_sets, schema
 
 
 def get_config(data='imagenet2012'):
-    config = base_config.get_config()
+    config = schema.get_config()
     config.batch_size = 144
     config.model.depth = 18
     config.model.variant = 'mxnet'  # batch norm epsilon 2e-5, momentum 0.9, statistics per GPU
@@ -26,4 +26,4 @@ def get_config(data='imagenet2012'):
     config.schedule.name = 'exponential'
     config.schedule.factor = 0.94
     config.keep_checkpoints = 0
-    return base_config.use_data(config, data)
+    return data_sets.use_data(config, data)

@@ -7,7 +7,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from resnet_jax.types import InputError, Prediction
+from resnet_jax.errors import InputError
+from resnet_jax.types import Prediction
 
 if TYPE_CHECKING:
     from resnet_jax.evaluation.metrics import EvaluationResult

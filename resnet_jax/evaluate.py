@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from resnet_jax import compilation_cache, flags
+from resnet_jax.config import flags
+from resnet_jax.devices import compilation_cache
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
-_COMPILATION_CACHE_DIR = flags.define_compilation_cache()
+_COMPILATION_CACHE_DIR = flags.define_compilation_cache(compilation_cache.default_folder())
 _SPLIT = absl_flags.DEFINE_string('split', 'validation', 'validation or train.')
 _BATCH_SIZE = absl_flags.DEFINE_integer('batch_size', 0, "Images a step; 0 = the config's.")
 _AUDIT_MXNET_R = absl_flags.DEFINE_integer(
@@ -26,7 +27,7 @@ _AUDIT_MXNET_R = absl_flags.DEFINE_integer(
 def main(arguments: Sequence[str]) -> None:
     """Evaluates a checkpoint of a run and prints a table and a line of JSON."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.monitoring import terminal
+    from resnet_jax.console import terminal
     from resnet_jax.run import Run
 
     terminal.set_up_logging()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from resnet_jax import flags
+from resnet_jax.config import flags
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
@@ -20,7 +20,7 @@ _PLATFORMS = absl_flags.DEFINE_list('platforms', 'cpu,cuda', 'Some of cpu, cuda,
 def main(arguments: Sequence[str]) -> None:
     """Exports a checkpoint of a run and prints what was written."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.monitoring import terminal
+    from resnet_jax.console import terminal
     from resnet_jax.run import Run
 
     terminal.set_up_logging()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from resnet_jax import flags
+from resnet_jax.config import flags
 
 _FORMAT = absl_flags.DEFINE_string(
     'format', None, 'mxnet, timm, keras, or resnet_jax for what export wrote.', required=True
@@ -24,12 +24,14 @@ _CONFIG = flags.define_config(required=False)
 def main(arguments: Sequence[str]) -> None:
     """Imports a file of weights and prints what was in it."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.models.weights import importing
-    from resnet_jax.monitoring import terminal
+    from resnet_jax.console import terminal
+    from resnet_jax.training import imported_run
 
     terminal.set_up_logging()
     folder = Path(_WORKDIR.value)
-    imported = importing.import_weights(_FORMAT.value, Path(_WEIGHTS.value), folder, _CONFIG.value)
+    imported = imported_run.import_weights(
+        _FORMAT.value, Path(_WEIGHTS.value), folder, _CONFIG.value
+    )
     print(f'{folder}: {imported.description}')
 
 

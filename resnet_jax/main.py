@@ -8,7 +8,9 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from resnet_jax import base_config, compilation_cache, flags
+from resnet_jax.config import flags
+from resnet_jax.devices import compilation_cache
+from resnet_jax.storage import workdir
 
 _CONFIG = flags.define_config()
 _WORKDIR = absl_flags.DEFINE_string(
@@ -18,22 +20,22 @@ _COORDINATOR_ADDRESS = absl_flags.DEFINE_string(
     'coordinator_address', '', 'host:port of process 0, in a run of several processes.'
 )
 _NUM_PROCESSES = absl_flags.DEFINE_integer('num_processes', 0, 'Processes of the run.')
-_COMPILATION_CACHE_DIR = flags.define_compilation_cache()
+_COMPILATION_CACHE_DIR = flags.define_compilation_cache(compilation_cache.default_folder())
 _PROCESS_ID = absl_flags.DEFINE_integer('process_id', -1, 'Of this process, from 0.')
 
 
 def main(arguments: Sequence[str]) -> None:
     """Trains the config in its folder."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.monitoring import signals
+    from resnet_jax.console import signals
 
-    folder = Path(_WORKDIR.value) if _WORKDIR.value else base_config.RUNS / flags.config_name()
+    folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.RUNS / flags.config_name()
     with signals.stop_requests() as request:
-        from resnet_jax import parallel
-        from resnet_jax.monitoring import terminal
+        from resnet_jax.console import terminal
+        from resnet_jax.devices import processes
         from resnet_jax.training import loop
 
-        parallel.start_processes(
+        processes.start_processes(
             _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value
         )
         compilation_cache.use(_COMPILATION_CACHE_DIR.value)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from resnet_jax import flags, workdir
+from resnet_jax.config import flags
+from resnet_jax.storage.files import write_bytes
 
 _CONFIG = flags.define_config()
 _NUM_DEVICES = absl_flags.DEFINE_integer(
@@ -25,16 +26,17 @@ _FIGURE = flags.define_figure('the learning rate')
 def main(arguments: Sequence[str]) -> None:
     """Prints the plan of a config, and draws its learning rate."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.training import plan
+    from resnet_jax.planning import plan
+    from resnet_jax.planning.text import format_plan
 
     config = _CONFIG.value
     found = plan.make_plan(
         config, num_devices=_NUM_DEVICES.value, images_per_second=_IMAGES_PER_SECOND.value
     )
-    print(plan.format_plan(found, config))
+    print(format_plan(found, config))
     if _FIGURE.value:
         title = flags.config_name()
-        workdir.write_bytes(Path(_FIGURE.value), plan.draw_schedule(found, config, title))
+        write_bytes(Path(_FIGURE.value), plan.draw_schedule(found, config, title))
     print(json.dumps(dataclasses.asdict(found)))
 
 

@@ -6,13 +6,14 @@ With `--figure=out.png` it also draws them, each with bars for its five classes.
 import sys
 from collections.abc import Sequence
 
-from resnet_jax import compilation_cache, flags
-from resnet_jax.types import InputError
+from resnet_jax.config import flags
+from resnet_jax.devices import compilation_cache
+from resnet_jax.errors import InputError
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
 _FIGURE = flags.define_figure('each image with bars for its five classes')
-_COMPILATION_CACHE_DIR = flags.define_compilation_cache()
+_COMPILATION_CACHE_DIR = flags.define_compilation_cache(compilation_cache.default_folder())
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,14 +21,14 @@ def main(arguments: Sequence[str]) -> int:
     images = arguments[1:]
     if not images:
         raise InputError('expected at least one image behind the flags, found none')
-    from resnet_jax.monitoring import terminal
+    from resnet_jax.console import terminal
     from resnet_jax.run import Run
 
     terminal.set_up_logging()
     compilation_cache.use(_COMPILATION_CACHE_DIR.value)
     figure = None
     if _FIGURE.value:
-        from resnet_jax.inference.drawing import PredictionFigure
+        from resnet_jax.reports.prediction_figure import PredictionFigure
 
         figure = PredictionFigure(_FIGURE.value, len(images))
     predictor = Run(_WORKDIR.value).predictor(_CHECKPOINT.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from resnet_jax import flags
+from resnet_jax.config import flags
 
 _CONFIG = flags.define_config()
 _OUTPUT = absl_flags.DEFINE_string('output', None, 'New folder for the data set.', required=True)
@@ -26,16 +26,16 @@ _SHAPE = absl_flags.DEFINE_enum(
 def main(arguments: Sequence[str]) -> None:
     """Prepares the splits of the config's data set."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.monitoring import signals
+    from resnet_jax.console import signals
 
     with signals.stop_requests() as request:
-        from resnet_jax.data import prepare, storing
-        from resnet_jax.monitoring import terminal
+        from resnet_jax.console import terminal
+        from resnet_jax.data.preparation import encoding, prepare
 
         prepare.prepare(
             _CONFIG.value,
             Path(_OUTPUT.value),
-            storing.Encoding(_ENCODING.value, _SIZE.value, _SHAPE.value, _QUALITY.value),
+            encoding.Encoding(_ENCODING.value, _SIZE.value, _SHAPE.value, _QUALITY.value),
             terminal.set_up_logging(),
             request,
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from resnet_jax import flags
+from resnet_jax.config import flags
 
 _WORKDIR = flags.define_workdir()
 _OPEN = absl_flags.DEFINE_boolean('open', True, 'Open the page in a browser, from a terminal.')
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     flags.require_no_arguments(arguments)
     from pathlib import Path
 
-    from resnet_jax.evaluation import report
-    from resnet_jax.workdir import Workdir
+    from resnet_jax.reports import report
+    from resnet_jax.storage.workdir import Workdir
 
     path = report.write_report(Workdir(Path(_WORKDIR.value)), _ORDER.value)
     print(path)

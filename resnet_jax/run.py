@@ -6,16 +6,17 @@ from pathlib import Path
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from resnet_jax import parallel, validation
-from resnet_jax.data import sources
+from resnet_jax.checkpoints import trained_network
+from resnet_jax.config import checks
+from resnet_jax.data.sources import loading
+from resnet_jax.devices import backend, parallel
+from resnet_jax.errors import InputError
 from resnet_jax.evaluation import mxnet_r
 from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.evaluation.metrics import EvaluationResult
 from resnet_jax.inference import export
 from resnet_jax.inference.predictor import Predictor
-from resnet_jax.training import restoring
-from resnet_jax.types import InputError
-from resnet_jax.workdir import Workdir
+from resnet_jax.storage.workdir import Workdir
 
 
 class Run:
@@ -68,10 +69,12 @@ class Run:
             raise InputError(f'batch_size = {batch_size}: expected at least 1, or 0 for the config')
         if audit_mxnet_r is not None:
             mxnet_r.require_slice_size(audit_mxnet_r)
-        mesh = parallel.all_devices()
-        trained = restoring.load_trained_model(self.workdir, checkpoint, parallel.replicated(mesh))
-        source = sources.load_source(self.config, splits[split])
-        validation.validate_classes(
+        mesh = backend.all_devices()
+        trained = trained_network.load_trained_network(
+            self.workdir, checkpoint, parallel.replicated(mesh)
+        )
+        source = loading.load_source(self.config, splits[split])
+        checks.validate_classes(
             self.config,
             trained.class_names,
             source.class_names,
@@ -79,9 +82,10 @@ class Run:
         )
         evaluator = Evaluator(
             self.config,
-            trained.model,
+            trained.model.compute_logits,
             source,
             mesh,
+            num_classes=trained.model.num_classes,
             split=split,
             batch_size=batch_size or self.config.batch_size,
         )
@@ -124,9 +128,9 @@ class Run:
         export.require_possible(Path(output), file_format, platforms)
         return export.export(self._load(checkpoint), Path(output), file_format, platforms)
 
-    def _load(self, checkpoint: str | int) -> restoring.TrainedModel:
-        sharding = SingleDeviceSharding(parallel.all_devices().devices.flat[0])
-        return restoring.load_trained_model(self.workdir, checkpoint, sharding)
+    def _load(self, checkpoint: str | int) -> trained_network.TrainedNetwork:
+        sharding = SingleDeviceSharding(backend.all_devices().devices.flat[0])
+        return trained_network.load_trained_network(self.workdir, checkpoint, sharding)
 
     def write_report(self, order: str = 'index') -> Path:
         """Draws what the run has to show, without evaluating anything again.
@@ -140,6 +144,6 @@ class Run:
         Raises:
           InputError: without an evaluation, or with damaged files.
         """
-        from resnet_jax.evaluation import report  # matplotlib, which nothing else here needs
+        from resnet_jax.reports import report  # matplotlib, which nothing else here needs
 
         return report.write_report(self.workdir, order)

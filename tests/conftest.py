@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from resnet_jax import base_config
+from resnet_jax.config import data_sets, schema
 
 atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 
@@ -38,7 +38,7 @@ def compiled_programs_are_freed():
 @pytest.fixture
 def tiny_config():
     """Digits, an 8-layer CIFAR network of width 4, two epochs: a few seconds of training."""
-    config = base_config.use_data(base_config.get_config(), 'digits')
+    config = data_sets.use_data(schema.get_config(), 'digits')
     config.num_epochs = 2
     config.model.depth = 8
     config.model.width = 4

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 SYSTEM = 'tools/install_system_packages.sh'
 FILES = (
     'launch.sh',

@@ -5,31 +5,18 @@ import json
 
 import jax
 import numpy as np
-import PIL.Image
 import pytest
-from running import command
+from support.running import command
+from support.runs import as_png, make_config
 
 import resnet_jax
-from resnet_jax import base_config
-from resnet_jax.data import sources
+from resnet_jax.checkpoints.trained_network import TrainedNetwork
+from resnet_jax.console.signals import StopRequest
+from resnet_jax.console.terminal import Terminal
+from resnet_jax.data.sources import loading
 from resnet_jax.inference.predictor import Predictor
 from resnet_jax.models import initialization, resnet
-from resnet_jax.monitoring.signals import StopRequest
-from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.training import loop
-from resnet_jax.training.restoring import TrainedModel
-
-
-def make_config():
-    config = base_config.use_data(base_config.get_config(), 'digits')
-    config.num_epochs = 3
-    config.batch_size = 256
-    config.model.depth = 8
-    config.model.width = 4
-    config.ema_decay = 0.5
-    config.schedule.boundaries_epochs = (2,)
-    config.schedule.warmup_epochs = 1.0
-    return config
 
 
 @pytest.fixture(scope='module')
@@ -48,19 +35,13 @@ def run(folder):
 @pytest.fixture(scope='module')
 def images():
     """The 360 digits of the validation split."""
-    source = sources.load_source(make_config(), 'validation')
+    source = loading.load_source(make_config(), 'validation')
     return [source.load_image(index).numpy() for index in source.elements(None, 0)]
 
 
 @pytest.fixture(scope='module')
 def predictor(run):
     return run.predictor()
-
-
-def as_png(image):
-    file = io.BytesIO()
-    PIL.Image.fromarray(image).save(file, 'PNG')
-    return file.getvalue()
 
 
 def assert_same(result, other):
@@ -159,7 +140,7 @@ def test_top_k_is_cut_to_the_number_of_classes(predictor, images):
 
 
 def test_predictions_agree_with_evaluation(run, predictor, images):
-    source = sources.load_source(run.config, 'validation')
+    source = loading.load_source(run.config, 'validation')
     labels = [int(source.identify(index)['label']) for index in source.elements(None, 0)]
     predictions = predictor.predict(images)
     hits = [[p.index == label for p in row] for row, label in zip(predictions, labels, strict=True)]
@@ -194,7 +175,7 @@ def test_a_network_with_more_outputs_than_the_data_has_classes_predicts_classes(
     variables = initialization.init_variables(model, 8, seed=0, kernel_init='he_fan_out')
     variables['params']['head']['bias'][11] = 9.0
     names = tuple('abcdefghij')
-    trained = TrainedModel(config, names, model, jax.tree.map(jax.numpy.array, variables), 0)
+    trained = TrainedNetwork(config, names, model, jax.tree.map(jax.numpy.array, variables), 0)
     [predictions] = Predictor(trained).predict([np.zeros((8, 8), np.uint8)], top_k=10)
     assert sorted(prediction.name for prediction in predictions) == list(names)
 

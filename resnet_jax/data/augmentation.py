@@ -6,7 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from resnet_jax.data import encoded_images, preprocessing
+from resnet_jax.data import decoding, preprocessing
 
 Window = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 """Top, left, height and width in px of the stored image, int32."""
@@ -46,7 +46,7 @@ def make_train_transform(
                 window = windows[data.augmentation](shape, draws[:4])
                 return preprocessing.resize(crop(*window), size, data.train_interpolation)
 
-            image = encoded_images.with_crop(image, crop_and_resize)
+            image = decoding.with_crop(image, crop_and_resize)
         else:
             image = evaluation_transform(image)
             if data.augmentation in ('pad_crop', 'shift'):

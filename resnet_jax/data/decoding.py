@@ -1,112 +1,115 @@
-"""From elements of a source to examples: in parallel, in order, and with a name for what fails."""
+"""JPEGs and PNGs as strings: decoding all of one or a window, and what is wrong with one.
 
-import os
+Where images are pixels already, uint8 `[H, W, 3]`, the same functions pass those on.
+"""
+
+import functools
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from resnet_jax.data import encoded_images
-from resnet_jax.data.split import Source
-from resnet_jax.types import Batch, InputError, RunFailed
+MAX_PIXELS = 90_000_000
+"""Larger images are refused before they are decoded: a small file can claim any size."""
 
-IMAGES_AHEAD = 4
-"""Images for each thread that may be finished before their turn: one that takes long holds up the
-order, not the threads."""
-
-Item = dict[str, Any]
-"""`element` of a source, and whatever else `decode` needs."""
-
-Decode = Callable[[Item, tf.Tensor], dict[str, tf.Tensor]]
-"""Turns an item and its stored image into the example's image and what belongs to it."""
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+PNG_HEADER_BYTES = 24  # to the end of width and height
 
 
-def decode_in_order(
-    items: tf.data.Dataset,
-    source: Source,
-    decode: Decode,
-    *,
-    blank: Decode | None,
-    num_threads: int,
-) -> tf.data.Dataset:
-    """Turns items into examples: id, label, mask and what `decode` returns.
+def decode(image: tf.Tensor, *, at_least: int) -> tf.Tensor:
+    """Decodes a whole image, a large JPEG at 1/2, 1/4 or 1/8 of its size.
 
     Args:
-      items: `Item`s.
-      source: where they come from.
-      decode: runs inside tf.data.
-      blank: stands for `decode` where that fails, with mask False; None lets the iterator fail.
-        Not to be able to read an image is another thing, and always fails.
-      num_threads: images at a time.
+      image: a JPEG or PNG as a string, or uint8 `[H, W, 3]`, which is returned as it is.
+      at_least: px that the short side keeps, if it has them.
+
+    Returns:
+      uint8 `[H, W, 3]`.
     """
+    if image.dtype != tf.string:
+        return image
 
-    def prepare(item: Item) -> dict[str, tf.Tensor]:
-        return prepare_loaded(item, source.load_image(item['element']))
+    def from_jpeg() -> tf.Tensor:
+        shape = tf.io.extract_jpeg_shape(image)[:2]
+        fraction = tf.reduce_sum(
+            tf.cast([tf.reduce_min(shape) >= at_least * ratio for ratio in (2, 4, 8)], tf.int32)
+        )
+        with tf.control_dependencies([_require_decodable(shape)]):
+            return tf.switch_case(
+                fraction,
+                [
+                    functools.partial(tf.io.decode_jpeg, image, channels=3, ratio=ratio)
+                    for ratio in (1, 2, 4, 8)
+                ],
+            )
 
-    def prepare_loaded(item: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return source.identify(item['element']) | decode(item, image) | {'mask': True}
+    return tf.cond(tf.io.is_jpeg(image), from_jpeg, lambda: _decode_png(image))
 
-    def prepare_or_blank(item: Item) -> tf.data.Dataset:
-        loaded = source.load_image(item['element'])
-        prepared = tf.data.Dataset.from_tensors((item, loaded)).map(prepare_loaded).ignore_errors()
-        example = source.identify(item['element']) | blank(item, loaded) | {'mask': False}
-        return prepared.concatenate(tf.data.Dataset.from_tensors(example)).take(1)
 
-    if blank is None:
-        return items.map(prepare, num_parallel_calls=IMAGES_AHEAD * num_threads, deterministic=True)
-    return items.interleave(
-        prepare_or_blank,
-        cycle_length=IMAGES_AHEAD * num_threads,
-        num_parallel_calls=IMAGES_AHEAD * num_threads,
-        deterministic=True,
+def with_crop(image: tf.Tensor, use: Callable[[tf.Tensor, Callable], tf.Tensor]) -> tf.Tensor:
+    """Calls `use(shape, crop)` with the image's `[H, W]` and the cheapest way to cut a window."""
+
+    def from_pixels(pixels: tf.Tensor) -> tf.Tensor:
+        return use(
+            tf.shape(pixels)[:2],
+            lambda top, left, height, width: pixels[top : top + height, left : left + width],
+        )
+
+    if image.dtype != tf.string:
+        return from_pixels(image)
+
+    def from_jpeg() -> tf.Tensor:
+        shape = tf.io.extract_jpeg_shape(image)[:2]
+        # No window fits into nothing, so decoding fails; an assertion costs more than the header.
+        shape = tf.where(_is_decodable(shape), shape, 0)
+        return use(
+            shape, lambda *window: tf.io.decode_and_crop_jpeg(image, tf.stack(window), channels=3)
+        )
+
+    return tf.cond(tf.io.is_jpeg(image), from_jpeg, lambda: from_pixels(_decode_png(image)))
+
+
+def _decode_png(image: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([_require_decodable(_png_shape(image))]):
+        return tf.io.decode_png(image, channels=3)
+
+
+def _png_shape(image: tf.Tensor) -> tf.Tensor:
+    """Reads height and width from the header, which stands first in any PNG."""
+    signature = tf.strings.substr(image, 0, len(PNG_SIGNATURE))
+    check = tf.debugging.assert_equal(
+        signature, PNG_SIGNATURE, 'not a JPEG or PNG image', summarize=0
     )
+    with tf.control_dependencies([check]):
+        header = tf.strings.join([image, bytes(PNG_HEADER_BYTES)])  # it may be cut short
+        width_height = tf.io.decode_raw(
+            tf.strings.substr(header, 16, 8), tf.int32, little_endian=False
+        )
+    return width_height[::-1]
 
 
-def make_options(num_threads: int) -> tf.data.Options:
-    """Returns tf.data's options for a pipeline of so many threads of its own."""
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = num_threads + 1  # one copies into batches
-    # Autotuning has a thread that sleeps for up to a minute, and the end of an iterator sometimes
-    # waits for it to wake (TensorFlow 2.21).
-    options.autotune.enabled = False
-    return options
+def _is_decodable(shape: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_prod(tf.cast(shape, tf.int64)) <= MAX_PIXELS
 
 
-def count_cores() -> int:
-    """Returns the cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _require_decodable(shape: tf.Tensor) -> tf.Operation:
+    return tf.debugging.Assert(_is_decodable(shape), ['more pixels than are decoded'])
 
 
-def explain(
-    items: tf.data.Dataset, source: Source, decode: Decode, error: tf.errors.OpError
-) -> InputError | RunFailed:
-    """Finds the example behind an error by preparing items one by one."""
+def describe_fault(encoded: bytes) -> str:
+    """Says why a string that cannot be decoded cannot be."""
+    if not encoded:
+        return 'it is empty'
+    if not encoded.startswith((PNG_SIGNATURE, b'\xff\xd8\xff')):
+        return 'it is not a JPEG or PNG image'
     try:
-        for item in items:
-            element = item['element']
-            image = source.load_image(element)
-            try:
-                decode(item, image)
-            except tf.errors.InvalidArgumentError:
-                name = source.name(int(source.identify(element)['id']))
-                reason = encoded_images.describe_fault(image.numpy())
-                return InputError(
-                    f'{name}: cannot be decoded: {reason}. Mend it, or go on without it with '
-                    '--config.data.on_error=skip'
-                )
-    except tf.errors.OpError as reading_error:
-        error = reading_error
-    return RunFailed(f'the data cannot be read: {error.message}')
-
-
-def check_labels(batch: Batch, source: Source) -> None:
-    """Raises `InputError` with the example's name for a label that is not one of the classes."""
-    num_classes = len(source.class_names)
-    wrong = np.flatnonzero((batch['label'] < 0) | (batch['label'] >= num_classes))
-    if len(wrong):
-        name, label = source.name(int(batch['id'][wrong[0]])), batch['label'][wrong[0]]
-        raise InputError(f'{name}: expected a label from 0 to {num_classes - 1}, found {label}')
+        if encoded.startswith(PNG_SIGNATURE):
+            if len(encoded) < PNG_HEADER_BYTES:
+                return 'its header is not whole'
+            height, width = _png_shape(tf.constant(encoded)).numpy()
+        else:
+            height, width = tf.io.extract_jpeg_shape(encoded).numpy()[:2]
+    except tf.errors.InvalidArgumentError:
+        return 'its header is not whole'
+    if int(height) * int(width) > MAX_PIXELS:
+        return f'it is {width} x {height} px, more than {MAX_PIXELS:,} pixels'
+    return 'it is truncated or damaged'

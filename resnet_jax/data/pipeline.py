@@ -1,21 +1,19 @@
 """Batches: for training in an order that is a function of the step, for evaluation each example
 once; and their way onto the devices."""
 
-import collections
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
-from resnet_jax.data import augmentation, decoding, preprocessing
-from resnet_jax.data.decoding import Decode, Item
-from resnet_jax.data.split import Source
-from resnet_jax.types import Batch, InputError, RunFailed
+from resnet_jax.data import augmentation, examples, preprocessing
+from resnet_jax.data.examples import Decode, Item
+from resnet_jax.data.padding import empty_batch, pad_batch
+from resnet_jax.data.source import Source
+from resnet_jax.errors import InputError, RunFailed
+from resnet_jax.types import Batch
 
 T = TypeVar('T')
 
@@ -138,7 +136,7 @@ def evaluation_batches(
     rows = batch_size // process.count
     num_batches = -(-source.num_examples // batch_size)
     for _ in range(num_batches):
-        yield pad_batch(next(batches, None) or _empty_batch(size), rows)
+        yield pad_batch(next(batches, None) or empty_batch(size), rows)
     for batch in batches:
         yield pad_batch(batch, rows)
 
@@ -157,9 +155,9 @@ def _iterate(
     `items_from(n)` gives the items of all processes from the nth batch on.
     """
     rows = batch_size // process.count
-    num_threads = config.data.num_threads or decoding.count_cores()
+    num_threads = config.data.num_threads or examples.count_cores()
     items = _only_rows(items_from(0), batch_size, process)
-    dataset = decoding.decode_in_order(
+    dataset = examples.decode_in_order(
         items,
         source,
         decode,
@@ -167,18 +165,18 @@ def _iterate(
         num_threads=num_threads,
     )
     dataset = dataset.batch(rows).prefetch(config.data.prefetch_batches)
-    options = decoding.make_options(num_threads)
+    options = examples.make_options(num_threads)
     num_batches = 0
     reported: set[int] = set()
     try:
         for batch in dataset.with_options(options).as_numpy_iterator():
-            decoding.check_labels(batch, source)
+            examples.check_labels(batch, source)
             _report_skipped(batch, source, reported)
             num_batches += 1
             yield batch
     except tf.errors.OpError as error:
         part = _only_rows(items_from(num_batches), batch_size, process).take(rows)
-        raise decoding.explain(part, source, decode, error) from None
+        raise examples.explain(part, source, decode, error) from None
 
 
 def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.data.Dataset:
@@ -203,60 +201,3 @@ def _report_skipped(batch: Batch, source: Source, reported: set[int]) -> None:
                 source.name(index),
                 len(reported),
             )
-
-
-def blank_batch(batch_size: int, image_size: int) -> Batch:
-    """Returns a batch of padding alone, with which a step can be compiled before there are data."""
-    return pad_batch(_empty_batch(image_size), batch_size)
-
-
-def _empty_batch(size: int) -> Batch:
-    return {
-        'image': np.zeros((0, size, size, 3), np.uint8),
-        'label': np.zeros(0, np.int32),
-        'mask': np.zeros(0, bool),
-        'id': np.zeros(0, np.int64),
-    }
-
-
-def pad_batch(batch: Batch, batch_size: int) -> Batch:
-    """Fills a batch up to `batch_size` rows with rows whose mask is False and whose id is -1."""
-    missing = batch_size - len(batch['label'])
-    if not missing:
-        return batch
-    padded = {
-        key: np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
-        for key, array in batch.items()
-    }
-    padded['id'][-missing:] = -1
-    return padded
-
-
-def start_first(items: Iterator[T]) -> Iterator[T]:
-    """Returns the same items; a thread begins at once to make the first of them.
-
-    An error in the first item is raised when the item is asked for, and not before.
-    """
-    thread = ThreadPoolExecutor(1)
-    first = thread.submit(lambda: list(itertools.islice(items, 1)))
-    thread.shutdown(wait=False)
-
-    def made() -> Iterator[T]:
-        yield from first.result()
-        yield from items
-
-    return made()
-
-
-def prefetch(items: Iterable[T], put: Callable[[T], T], *, ahead: int = 1) -> Iterator[T]:
-    """Yields `put(item)` for each item, called `ahead` items before it is asked for.
-
-    With a `put` that starts a copy to the devices and returns at once, the copy of the next batch
-    overlaps with the step on this one.
-    """
-    items = iter(items)
-    waiting = collections.deque(put(item) for item in itertools.islice(items, ahead))
-    for item in items:
-        waiting.append(put(item))
-        yield waiting.popleft()
-    yield from waiting

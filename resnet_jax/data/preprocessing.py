@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from resnet_jax.data import encoded_images
-from resnet_jax.types import InputError
+from resnet_jax.data import decoding
+from resnet_jax.errors import InputError
 
 RESIZE_KERNELS = {'bilinear': ('triangle', 1), 'bicubic': ('keyscubic', 2)}
 """TensorFlow's names of the antialiased kernels, and their radius in px of the smaller image."""
@@ -44,7 +44,7 @@ def make_evaluation_transform(config: ConfigDict) -> Callable[[tf.Tensor], tf.Te
             )
             return tf.ensure_shape(sampled, [size, size, 3])
 
-        return encoded_images.with_crop(image, crop_and_resize)
+        return decoding.with_crop(image, crop_and_resize)
 
     return transform
 
@@ -106,7 +106,7 @@ def make_view_reader(side: int) -> Callable[[str | Path | bytes | np.ndarray], n
             resized = tf.image.resize(pixels, tf.maximum(size, 1), antialias=True)
             return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
-        return encoded_images.with_crop(image, shrink)
+        return decoding.with_crop(image, shrink)
 
     return _make_reader(transform)
 
@@ -130,7 +130,7 @@ def _make_reader(
             raise InputError(f'{name}: cannot be read: {error.strerror}') from None
         except tf.errors.InvalidArgumentError:
             raise InputError(
-                f'{name}: cannot be decoded: {encoded_images.describe_fault(encoded)}'
+                f'{name}: cannot be decoded: {decoding.describe_fault(encoded)}'
             ) from None
 
     return read

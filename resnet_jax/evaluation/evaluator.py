@@ -8,14 +8,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax import parallel
-from resnet_jax.data import pipeline
-from resnet_jax.data.split import Source
+from resnet_jax.data import pipeline, prefetching
+from resnet_jax.data.source import Source
+from resnet_jax.devices import parallel, processes
+from resnet_jax.errors import RunFailed
 from resnet_jax.evaluation import confusion, mxnet_r
+from resnet_jax.evaluation.evaluation_step import ComputeLogits, make_evaluation_step
 from resnet_jax.evaluation.metrics import EvaluationResult
-from resnet_jax.models.resnet import ResNet
-from resnet_jax.training import steps
-from resnet_jax.types import Batch, RunFailed
+from resnet_jax.types import Batch
 
 
 class Evaluator:
@@ -23,9 +23,10 @@ class Evaluator:
 
     Args:
       config: a whole config.
-      model: the network.
+      compute_logits: the network.
       source: the split.
       mesh: the devices that share each batch.
+      num_classes: number of its logits.
       split: 'train' or 'validation', for the result.
       batch_size: of all devices together; rounded up to a multiple of their number.
     """
@@ -33,10 +34,11 @@ class Evaluator:
     def __init__(
         self,
         config: ConfigDict,
-        model: ResNet,
+        compute_logits: ComputeLogits,
         source: Source,
         mesh: Mesh,
         *,
+        num_classes: int,
         split: str,
         batch_size: int,
     ):
@@ -45,8 +47,8 @@ class Evaluator:
         self._mesh = mesh
         self._split = split
         self._batch_size = -(-batch_size // mesh.devices.size) * mesh.devices.size
-        self._num_classes = model.num_classes
-        self._p_step = parallel.p_map(steps.make_evaluation_step(model), mesh)
+        self._num_classes = num_classes
+        self._p_step = parallel.p_map(make_evaluation_step(compute_logits), mesh)
 
     @property
     def num_examples(self) -> int:
@@ -120,8 +122,8 @@ class Evaluator:
             self._source,
             self._config,
             batch_size=self._batch_size,
-            process=pipeline.Process(*parallel.process()),
+            process=pipeline.Process(*processes.index_and_count()),
         )
-        for outputs in pipeline.prefetch(batches, start):
+        for outputs in prefetching.prefetch(batches, start):
             outputs = jax.device_get(outputs)
             yield {key: array[outputs['id'] >= 0] for key, array in outputs.items()}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resnet_jax.types import InputError
+from resnet_jax.errors import InputError
 
 
 def require_slice_size(slice_size: int) -> None:

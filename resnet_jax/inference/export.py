@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from resnet_jax import workdir
-from resnet_jax.models.weights import native
-from resnet_jax.training.restoring import TrainedModel
-from resnet_jax.types import InputError
+from resnet_jax.checkpoints.trained_network import TrainedNetwork
+from resnet_jax.errors import InputError
+from resnet_jax.storage.files import write_bytes, write_text
+from resnet_jax.weights import own_format
 
 FORMATS = ('stablehlo', 'safetensors')
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -39,7 +39,7 @@ def require_possible(output: Path, file_format: str, platforms: Sequence[str]) -
 
 
 def export(
-    trained: TrainedModel, output: Path, file_format: str, platforms: Sequence[str]
+    trained: TrainedNetwork, output: Path, file_format: str, platforms: Sequence[str]
 ) -> list[Path]:
     """Writes a network and its weights; the arguments are those of `Run.export`.
 
@@ -47,19 +47,19 @@ def export(
       The files that were written.
     """
     if file_format == 'safetensors':
-        content = native.encode(
+        content = own_format.encode(
             trained.config, trained.class_names, trained.variables, trained.step
         )
-        workdir.write_bytes(output, content)
+        write_bytes(output, content)
         return [output]
     exported = export_probabilities(trained, platforms)
     beside = output.with_suffix('.json')
-    workdir.write_bytes(output, bytes(exported.serialize()))
-    workdir.write_text(beside, json.dumps(describe(trained, exported), indent=2) + '\n')
+    write_bytes(output, bytes(exported.serialize()))
+    write_text(beside, json.dumps(describe(trained, exported), indent=2) + '\n')
     return [output, beside]
 
 
-def export_probabilities(trained: TrainedModel, platforms: Sequence[str]) -> jax_export.Exported:
+def export_probabilities(trained: TrainedNetwork, platforms: Sequence[str]) -> jax_export.Exported:
     """Returns the function from uint8 `[N, S, S, 3]` to float32 `[N, C]` for any N.
 
     S is `data.image_size`, C the number of class names: a network may have more outputs. Weights
@@ -68,7 +68,7 @@ def export_probabilities(trained: TrainedModel, platforms: Sequence[str]) -> jax
     variables = trained.model_variables()
 
     def compute_probabilities(images: jax.Array) -> jax.Array:
-        logits = trained.model.apply(variables, images, train=False)
+        logits = trained.model.compute_logits(variables, images)
         return jax.nn.softmax(logits)[:, : len(trained.class_names)]
 
     size = trained.config.data.image_size
@@ -77,7 +77,7 @@ def export_probabilities(trained: TrainedModel, platforms: Sequence[str]) -> jax
     return jax_export.export(jax.jit(compute_probabilities), platforms=platforms)(images)
 
 
-def describe(trained: TrainedModel, exported: jax_export.Exported) -> dict[str, Any]:
+def describe(trained: TrainedNetwork, exported: jax_export.Exported) -> dict[str, Any]:
     """Returns what a user of the file has to know, ready for JSON."""
     data = trained.config.data
     return {

@@ -6,9 +6,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from resnet_jax.checkpoints.trained_network import TrainedNetwork
 from resnet_jax.data import preprocessing
-from resnet_jax.training.restoring import TrainedModel
-from resnet_jax.types import InputError, Prediction
+from resnet_jax.errors import InputError
+from resnet_jax.types import Prediction
 
 MAX_BATCH_SIZE = 64
 
@@ -20,14 +21,14 @@ class Predictor:
       trained: the network, its weights and its class names.
     """
 
-    def __init__(self, trained: TrainedModel):
+    def __init__(self, trained: TrainedNetwork):
         self.class_names = trained.class_names
         self._size = trained.config.data.image_size
         self._variables = trained.model_variables()
         self._read = preprocessing.make_image_reader(trained.config)
 
         def compute_probabilities(variables: dict, images: jax.Array) -> jax.Array:
-            return jax.nn.softmax(trained.model.apply(variables, images, train=False))
+            return jax.nn.softmax(trained.model.compute_logits(variables, images))
 
         self._compute_probabilities = jax.jit(compute_probabilities)
 

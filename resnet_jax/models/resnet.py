@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from resnet_jax import base_config
-from resnet_jax.models import layers
+from resnet_jax.config.depths import IMAGENET_BLOCKS, cifar_blocks
+from resnet_jax.models import convolution, pooling
 from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.variants import VARIANTS, Variant
 
@@ -69,7 +69,7 @@ class Block(nn.Module):
         y = x if self.variant.projection_input == 'raw' else pre_activated
         stride = self.stride
         if self.variant.pooled_projection and stride > 1:
-            y, stride = layers.average_pool(y), 1
+            y, stride = pooling.average_pool(y), 1
         return self.conv(width, 1, stride, self.variant.biases, name='projection')(y)
 
 
@@ -110,7 +110,7 @@ class Stem(nn.Module):
             x = self.conv(self.width, 7, 2, self.variant.biases, name='conv')(x)
         if self.variant.stem_norm:
             x = nn.relu(self.norm(name='norm')(x))
-        return layers.max_pool(x, zero_padding=self.variant.zero_padded_pooling)
+        return pooling.max_pool(x, zero_padding=self.variant.zero_padded_pooling)
 
 
 class ResNet(nn.Module):
@@ -173,7 +173,7 @@ class ResNet(nn.Module):
         Returns:
           float32 `[N, num_classes]`.
         """
-        conv = functools.partial(layers.Conv, dtype=self.dtype)
+        conv = functools.partial(convolution.Conv, dtype=self.dtype)
         norm = functools.partial(
             BatchNorm,
             use_running_average=not train,
@@ -214,6 +214,15 @@ class ResNet(nn.Module):
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         return nn.Dense(self.num_classes, name='head')(x)
 
+    def compute_logits(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        """Returns the logits of images in evaluation, float32 `[N, num_classes]`.
+
+        Args:
+          variables: `{'params': ..., 'batch_stats': ...}`, stacked where the network has loops.
+          images: uint8 `[N, H, W, 3]`.
+        """
+        return self.apply(variables, images, train=False)
+
     def _loop(self, stage: int, attributes: dict[str, Any]) -> nn.Module:
         """Returns the identical blocks of a stage as one loop."""
         block = LoopedBlock
@@ -244,10 +253,10 @@ def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None 
     """
     model = config.model
     variant = VARIANTS[model.variant]
-    if model.depth in base_config.IMAGENET_BLOCKS:
-        bottleneck, blocks = model.depth >= 50, base_config.IMAGENET_BLOCKS[model.depth]
+    if model.depth in IMAGENET_BLOCKS:
+        bottleneck, blocks = model.depth >= 50, IMAGENET_BLOCKS[model.depth]
     else:
-        bottleneck, blocks_per_stage = base_config.cifar_blocks(model.depth)
+        bottleneck, blocks_per_stage = cifar_blocks(model.depth)
         blocks = (blocks_per_stage,) * 3
     return ResNet(
         blocks=blocks,

@@ -1,14 +1,11 @@
 """What the machine is doing: its NVIDIA GPUs, JAX's devices, the host and this process."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import psutil
-import pynvml
 
-Sample = dict[str, float | None]
-"""Numbers by column; None where one could not be read."""
+from resnet_jax.devices.nvidia import Sample, find_gpus, read_gpu
 
 
 class Machine:
@@ -20,7 +17,7 @@ class Machine:
 
     def __init__(self, devices: Sequence[jax.Device]):
         self._devices = [device for device in devices if device.memory_stats() is not None]
-        self._gpus = _find_gpus()
+        self._gpus = find_gpus()
         self._process = psutil.Process()
         psutil.cpu_percent()  # the first call has nothing to compare with
 
@@ -38,7 +35,7 @@ class Machine:
         """
         found: Sample = {}
         for index, gpu in self._gpus.items():
-            found |= {f'gpu{index}_{name}': value for name, value in _read_gpu(gpu).items()}
+            found |= {f'gpu{index}_{name}': value for name, value in read_gpu(gpu).items()}
         for index, device in enumerate(self._devices):
             stats = device.memory_stats() or {}
             found[f'device{index}_memory_in_use_bytes'] = stats.get('bytes_in_use')
@@ -47,37 +44,3 @@ class Machine:
             'host_memory_used_bytes': psutil.virtual_memory().used,
             'process_memory_bytes': self._process.memory_info().rss,
         }
-
-
-def _find_gpus() -> Mapping[int, Any]:
-    """Returns NVML's handles by number; none on a machine without NVIDIA's driver."""
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-    except pynvml.NVMLError:
-        return {}
-    handles = {i: _query(lambda i=i: pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count)}
-    return {index: handle for index, handle in handles.items() if handle is not None}
-
-
-def _read_gpu(gpu: Any) -> Sample:
-    utilisation = _query(lambda: pynvml.nvmlDeviceGetUtilizationRates(gpu))
-    memory = _query(lambda: pynvml.nvmlDeviceGetMemoryInfo(gpu))
-    milliwatts = _query(lambda: pynvml.nvmlDeviceGetPowerUsage(gpu))
-    return {
-        'utilisation_percent': utilisation and utilisation.gpu,
-        'memory_used_bytes': memory and memory.used,
-        'memory_total_bytes': memory and memory.total,
-        'power_w': milliwatts and milliwatts / 1000,
-        'temperature_c': _query(
-            lambda: pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU)
-        ),
-    }
-
-
-def _query(read: Callable[[], Any]) -> Any:
-    """Returns what NVML answers; None where this GPU, driver or user may not ask."""
-    try:
-        return read()
-    except pynvml.NVMLError:
-        return None

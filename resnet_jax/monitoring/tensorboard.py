@@ -7,7 +7,7 @@ from clu import metric_writers
 from tensorboard.compat.proto import event_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from resnet_jax.types import RunFailed
+from resnet_jax.errors import RunFailed
 
 MACHINE_PREFIX = 'machine/'
 """Of the tags of the machine's counters."""

@@ -9,9 +9,9 @@ from absl import logging
 from jax import lax
 from jax.sharding import Mesh
 
-from resnet_jax import parallel
+from resnet_jax.devices import parallel
+from resnet_jax.errors import RunFailed
 from resnet_jax.training.state import TrainState
-from resnet_jax.types import RunFailed
 
 
 def make_health_check(mesh: Mesh) -> Callable[[TrainState, int, int], None]:

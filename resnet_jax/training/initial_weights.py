@@ -7,10 +7,11 @@ from absl import logging
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
+from resnet_jax.checkpoints import trained_network
+from resnet_jax.checkpoints.format import require_same_arrays
+from resnet_jax.errors import InputError
 from resnet_jax.models import initialization, resnet
-from resnet_jax.training import checkpoints, restoring
-from resnet_jax.types import InputError
-from resnet_jax.workdir import Workdir
+from resnet_jax.storage.workdir import Workdir
 
 
 def read_initial_weights(config: ConfigDict, model: resnet.ResNet, device: jax.Device) -> dict:
@@ -21,7 +22,7 @@ def read_initial_weights(config: ConfigDict, model: resnet.ResNet, device: jax.D
     Raises:
       InputError: when that run's network is another.
     """
-    other = restoring.load_trained_model(
+    other = trained_network.load_trained_network(
         Workdir(Path(config.initial_weights)),
         'best',
         SingleDeviceSharding(device),
@@ -44,7 +45,7 @@ def read_initial_weights(config: ConfigDict, model: resnet.ResNet, device: jax.D
         params = variables['params'] | {'head': drawn['params']['head']}
         variables = variables | {'params': params}
     expected = initialization.abstract_variables(model, config.data.image_size)
-    checkpoints.require_same_arrays(expected, variables, what=config.initial_weights)
+    require_same_arrays(expected, variables, what=config.initial_weights)
     logging.info('weights of step %d of %s', other.step, config.initial_weights)
     return variables
 

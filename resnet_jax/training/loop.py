@@ -1,7 +1,6 @@
 """Training from a config to the last checkpoint, or on from where an earlier call stopped."""
 
 import contextlib
-import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,49 +11,27 @@ from clu import metric_writers
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax import parallel, validation
-from resnet_jax.data import pipeline
+from resnet_jax.checkpoints.format import Metadata, Scores
+from resnet_jax.checkpoints.writing import CheckpointWriter
+from resnet_jax.config import checks
+from resnet_jax.console.signals import StopRequest
+from resnet_jax.console.terminal import Terminal
+from resnet_jax.data import padding, pipeline, prefetching
+from resnet_jax.devices import backend, parallel, processes
+from resnet_jax.errors import Stopped
 from resnet_jax.models import stacking
 from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.machine import Machine
 from resnet_jax.monitoring.machine_log import MachineLog
-from resnet_jax.monitoring.signals import StopRequest
-from resnet_jax.monitoring.terminal import Terminal
 from resnet_jax.monitoring.throughput import InputWait
-from resnet_jax.training import steps
-from resnet_jax.training.checkpoint_writer import CheckpointWriter
-from resnet_jax.training.checkpoints import Metadata, Scores
+from resnet_jax.storage.workdir import Workdir
+from resnet_jax.training.continuing import is_complete, require_same_run, say_complete
 from resnet_jax.training.health import make_health_check
-from resnet_jax.training.job import (
-    Job,
-    initial_state,
-    is_complete,
-    prepare_job,
-    require_same_run,
-    say_complete,
-    write_description,
-)
-from resnet_jax.training.reporting import Report
+from resnet_jax.training.metrics_logger import MetricsLogger
+from resnet_jax.training.period import Period
+from resnet_jax.training.setup import Job, initial_state, prepare_job, write_description
 from resnet_jax.training.state import TrainState
-from resnet_jax.types import Stopped
-from resnet_jax.workdir import Workdir
-
-
-@dataclasses.dataclass(frozen=True)
-class Period:
-    """Decides when something that is done every so many steps is due.
-
-    Attributes:
-      every: steps.
-      last: the last step of the run, when it is due in any case.
-    """
-
-    every: int
-    last: int
-
-    def is_due(self, step: int) -> bool:
-        """Says whether it is due when `step` steps are done."""
-        return step % self.every == 0 or step == self.last
+from resnet_jax.training.train_step import make_train_step
 
 
 def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopRequest) -> None:
@@ -74,14 +51,12 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     workdir = Workdir(folder)
     had_run = workdir.has_run()
     changed = had_run and require_same_run(config, workdir)
-    mesh = parallel.start_devices(config.num_devices, deterministic=config.deterministic)
-    validation.validate_shares(
-        config.batch_size, mesh.devices.size, config.optimizer.accumulate_steps
-    )
-    if not parallel.is_first_process():
+    mesh = backend.start_devices(config.num_devices, deterministic=config.deterministic)
+    checks.validate_shares(config.batch_size, mesh.devices.size, config.optimizer.accumulate_steps)
+    if not processes.is_first_process():
         logging.set_verbosity(logging.WARNING)
     if had_run and is_complete(config, workdir, mesh):
-        if changed and parallel.is_first_process():
+        if changed and processes.is_first_process():
             workdir.write_config(config)
         say_complete(workdir)
         return
@@ -89,22 +64,22 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     workdir.create()
     with contextlib.ExitStack() as stack:
         stack.callback(screen.show_progress, '')
-        if parallel.is_first_process():
+        if processes.is_first_process():
             stack.enter_context(workdir.locked())
             if workdir.has_run() and not had_run:  # another process began one meanwhile
                 require_same_run(config, workdir)
         request.raise_if_made()
         state, metadata = initial_state(job)
-        if parallel.is_first_process():
+        if processes.is_first_process():
             write_description(job)
         keep = config.keep_checkpoints
         checkpoint_writer = stack.enter_context(CheckpointWriter(workdir.checkpoints, keep=keep))
         metric_writer = _create_metric_writer(job, screen, metadata.step)
-        report = Report(
+        report = MetricsLogger(
             workdir,
             metric_writer,
             screen,
-            writes_files=parallel.is_first_process(),
+            writes_files=processes.is_first_process(),
             machine_log=_open_machine_log(job, metadata.step),
             sums=metadata.train_sums,
             start_step=metadata.step,
@@ -121,7 +96,7 @@ def _create_metric_writer(
     job: Job, screen: Terminal, start_step: int
 ) -> metric_writers.MetricWriter:
     """Returns the writer to TensorBoard and the log; only the first process writes."""
-    if not parallel.is_first_process():
+    if not processes.is_first_process():
         return metric_writers.MultiWriter([])
     folder = str(job.workdir.tensorboard)
     return tensorboard.create_writer(folder, start_step, with_log=not screen.interactive)
@@ -129,7 +104,7 @@ def _create_metric_writer(
 
 def _open_machine_log(job: Job, start_step: int) -> MachineLog | None:
     """Returns the log of the first process's machine; the others write none."""
-    if not parallel.is_first_process():
+    if not processes.is_first_process():
         return None
     return MachineLog(job.workdir.machine_csv, Machine(job.mesh.local_devices), start_step)
 
@@ -138,7 +113,7 @@ def _run_steps(
     job: Job,
     state: TrainState,
     metadata: Metadata,
-    report: Report,
+    report: MetricsLogger,
     writer: CheckpointWriter,
 ) -> None:
     """Does the steps behind `metadata.step`, and what is due after some of them."""
@@ -160,13 +135,13 @@ def _run_steps(
         job.train_source,
         config,
         start_step=start_step,
-        process=pipeline.Process(*parallel.process()),
+        process=pipeline.Process(*processes.index_and_count()),
     )
-    batches = pipeline.start_first(batches)  # while the step compiles
+    batches = prefetching.start_first(batches)  # while the step compiles
     p_train_step = _compile_train_step(job, state, start_step)
     healthy_step, last_shape = start_step, None
     input_wait = InputWait()
-    timed_batches = input_wait.timed(pipeline.prefetch(batches, _put_on(job.mesh)))
+    timed_batches = input_wait.timed(prefetching.prefetch(batches, _put_on(job.mesh)))
     for step, (batch, seconds_waited) in enumerate(timed_batches, start_step + 1):
         may_compile = batch['image'].shape != last_shape
         with report.clock_stopped() if may_compile else contextlib.nullcontext():
@@ -196,15 +171,15 @@ def _run_steps(
 
 def _compile_train_step(job: Job, state: TrainState, start_step: int) -> Callable:
     """Returns the mapped step, compiled for the images of the epoch that comes next."""
-    step = steps.make_train_step(job.config, job.model, job.optimizer)
+    step = make_train_step(job.config, job.model, job.optimizer)
     p_train_step = parallel.p_map(step, job.mesh, donate=True)
     size = pipeline.compute_image_sizes(job.config)[start_step // job.steps_per_epoch]
-    blank = pipeline.blank_batch(job.config.batch_size // jax.process_count(), size)
+    blank = padding.blank_batch(job.config.batch_size // jax.process_count(), size)
     p_train_step.lower(state, _put_on(job.mesh)(blank)).compile()
     return p_train_step
 
 
-def _evaluate(job: Job, state: TrainState, step: int, report: Report) -> Scores | None:
+def _evaluate(job: Job, state: TrainState, step: int, report: MetricsLogger) -> Scores | None:
     """Evaluates and reports a step; None if a request to stop came first."""
     between_batches = job.request.raise_if_made if jax.process_count() == 1 else lambda: None
     try:
@@ -222,7 +197,7 @@ def _should_stop(job: Job, may_ask_others: bool) -> bool:
     requested = job.request.signal is not None
     if jax.process_count() == 1:
         return requested
-    return may_ask_others and parallel.any_process(requested)
+    return may_ask_others and processes.any_process(requested)
 
 
 def _stopped(job: Job, step: int) -> Stopped:
@@ -234,7 +209,7 @@ def _stopped(job: Job, step: int) -> Stopped:
     )
 
 
-def _metadata(job: Job, step: int, report: Report, scores: Scores | None) -> Metadata:
+def _metadata(job: Job, step: int, report: MetricsLogger, scores: Scores | None) -> Metadata:
     return Metadata(step, step / job.steps_per_epoch, report.sums, scores)
 
 

@@ -1,0 +1,115 @@
+"""The format of a checkpoint: metadata, named arrays and their checksum.
+
+A checkpoint is Orbax's folder `<step>/`. It holds the items `state` (named arrays, one copy
+whatever the number of devices), `metadata` (JSON: `step`, `epoch`, `train_sums`, `scores`,
+`checksum`) and, where the step was evaluated, `metrics` (JSON: the scores again, by which Orbax
+chooses what to keep).
+
+Orbax stores no checksum of the arrays. Ours is the CRC-32 of all arrays and of the metadata. It is
+compared whenever a checkpoint is read.
+"""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from resnet_jax.errors import InputError
+
+REPLACED = 'replaced-'
+"""Prefix of the folder of a checkpoint while the same step is written again."""
+
+_CHECKSUM_ORDER = ('step', 'params', 'batch_stats', 'opt_state', 'ema_params', 'ema_batch_stats')
+"""The order of the parts of a state in its checksum; within a part, arrays are sorted by path."""
+
+Scores = Mapping[str, float]
+"""Validation results of a step, `top5` and `top1` among them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What is saved with a state.
+
+    Attributes:
+      step: number of completed steps.
+      epoch: the same in epochs.
+      train_sums: sums of the training metrics since the last row of `metrics.csv`.
+      scores: results on the validation split at this step, or None if it was not evaluated.
+    """
+
+    step: int
+    epoch: float
+    train_sums: Mapping[str, tuple[float, float]]
+    scores: Scores | None
+
+
+def rank(scores: Scores) -> tuple[float, float, int]:
+    """Returns a sort key of checkpoints: validation top-5, then top-1, then the later step."""
+    return scores['top5'], scores['top1'], int(scores['step'])
+
+
+def compute_checksum(tree: Any, metadata: Metadata) -> str:
+    """Returns eight hexadecimal digits that change with any bit of the arrays or the metadata.
+
+    Args:
+      tree: a state, or its arrays by name.
+      metadata: saved with the state.
+    """
+    crc = zlib.crc32(json.dumps(dataclasses.asdict(metadata), sort_keys=True).encode())
+    arrays = named_arrays(tree)
+    for name in sorted(arrays, key=_position_in_checksum):
+        array = arrays[name]
+        crc = zlib.crc32(f'{name} {array.dtype} {array.shape}'.encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+    return f'{crc:08x}'
+
+
+def _position_in_checksum(name: str) -> tuple[int, list[str]]:
+    part, *path = name.split('/')
+    known = part in _CHECKSUM_ORDER
+    return _CHECKSUM_ORDER.index(part) if known else len(_CHECKSUM_ORDER), [part, *path]
+
+
+def named_arrays(tree: Any) -> dict[str, Any]:
+    """Returns the arrays of a tree by name, such as `params/head/kernel`.
+
+    A state, Orbax's description of a state, and the result of this function give the same names.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+        for path, leaf in leaves
+        if hasattr(leaf, 'shape')
+    }
+
+
+def require_same_arrays(expected: Any, stored: Any, *, what: str) -> None:
+    """Compares two trees by the names and shapes of their arrays.
+
+    Args:
+      expected: tree that the config describes.
+      stored: tree that was stored, or a description of it.
+      what: name of the place where it is stored, for the message.
+
+    Raises:
+      InputError: when they differ; lists the arrays that do.
+    """
+    expected_shapes, stored_shapes = (
+        {name: tuple(leaf.shape) for name, leaf in named_arrays(tree).items()}
+        for tree in (expected, stored)
+    )
+    different = [
+        f'  {name}: expected {expected_shapes.get(name, "nothing")}, '
+        f'found {stored_shapes.get(name, "nothing")}'
+        for name in sorted(expected_shapes.keys() | stored_shapes.keys())
+        if expected_shapes.get(name) != stored_shapes.get(name)
+    ]
+    if different:
+        raise InputError(
+            f'{what}: expected the arrays of the network and optimizer in the config, found '
+            'others:\n' + '\n'.join(different)
+        )

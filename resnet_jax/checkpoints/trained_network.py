@@ -1,0 +1,97 @@
+"""A trained network, opened from the folder of a run without building an optimizer."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Sharding
+from ml_collections import ConfigDict
+
+from resnet_jax.checkpoints import reading, selection
+from resnet_jax.checkpoints.format import named_arrays, require_same_arrays
+from resnet_jax.errors import InputError
+from resnet_jax.models import initialization, resnet, stacking
+from resnet_jax.storage.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with the weights of a checkpoint.
+
+    Attributes:
+      config: the run's.
+      class_names: names in index order.
+      model: the network, for use outside of training.
+      variables: `{'params': ..., 'batch_stats': ...}` for evaluation, unstacked; the averaged ones
+        if the run averages its weights.
+      step: step of the checkpoint.
+      sharding: sharding of the arrays; None for the default device.
+    """
+
+    config: ConfigDict
+    class_names: tuple[str, ...]
+    model: resnet.ResNet
+    variables: dict[str, Any]
+    step: int
+    sharding: Sharding | None = None
+
+    def model_variables(self) -> dict[str, Any]:
+        """Returns the variables as the network takes them: stacked where it has loops."""
+        stacked = stacking.stack_blocks(self.variables, self.model.num_scanned)
+        return jax.device_put(stacked, self.sharding)
+
+
+def load_trained_network(
+    workdir: Workdir, checkpoint: str | int, sharding: Sharding
+) -> TrainedNetwork:
+    """Opens the network of a run.
+
+    Args:
+      workdir: the run's.
+      checkpoint: 'best', 'latest', a step, or 'epoch:N'.
+      sharding: where the arrays go.
+
+    Raises:
+      InputError: when there is no such run or checkpoint, or when it is damaged.
+    """
+    config = workdir.read_config()
+    class_names = workdir.read_class_names()
+    model = resnet.create_model(config, len(class_names))
+    step = selection.resolve(workdir.checkpoints, checkpoint)
+    expected = initialization.abstract_variables(model, config.data.image_size)
+
+    def check(stored: Mapping[str, Any]) -> None:
+        _require_network(expected, stored, what=str(workdir.checkpoints / str(step)))
+
+    arrays, _ = reading.read_arrays(workdir.checkpoints, step, check)
+    average = 'ema_' if any(name.startswith('ema_') for name in arrays) else ''
+    in_order = [arrays[average + name] for name in named_arrays(expected)]
+    variables = jax.tree.unflatten(jax.tree.structure(expected), in_order)
+    variables = reading.place(variables, sharding)
+    return TrainedNetwork(config, class_names, model, variables, step, sharding)
+
+
+def _require_network(expected: Any, stored: Mapping[str, Any], *, what: str) -> None:
+    """Checks that a checkpoint has the arrays of a network, and an optimizer's of the same shapes.
+
+    Raises:
+      InputError: when it has others.
+    """
+    averages = {name: array for name, array in stored.items() if name.startswith('ema_')}
+    weights = {
+        name: array
+        for name, array in stored.items()
+        if name.startswith(('params/', 'batch_stats/'))
+    }
+    require_same_arrays(expected, weights, what=what)
+    if averages:
+        plain = {name.removeprefix('ema_'): array for name, array in averages.items()}
+        require_same_arrays(expected, plain, what=f'{what}, averages')
+    shapes = {(), *(tuple(array.shape) for array in weights.values())}
+    for name in stored.keys() - weights.keys() - averages.keys():
+        shape = tuple(stored[name].shape)
+        if not (name == 'step' or name.startswith('opt_state/')) or shape not in shapes:
+            raise InputError(
+                f'{what}: expected the state of a training run, found {name} of shape {shape}'
+            )

@@ -1,0 +1,76 @@
+"""The data sets that any config can be combined with: `--config=FILE:DATA`."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from resnet_jax.errors import InputError
+
+_CIFAR = {
+    'num_epochs': 164,  # about 64,000 steps, as in He et al. 2016
+    'batch_size': 128,
+    'schedule.boundaries_epochs': (82, 123),  # 32,000 and 48,000 steps
+    'model.stem': 'cifar',
+    'data.source': 'tfds',
+    'data.train_split': 'train',
+    'data.validation_split': 'test',
+    'data.image_size': 32,
+    'data.resize_size': 32,
+    'data.augmentation': 'pad_crop',
+}
+
+
+DATA_SETS: dict[str, dict[str, Any]] = {
+    'imagenet2012': {},
+    'cifar10': _CIFAR
+    | {
+        'data.name': 'cifar10',
+        'data.mean': (125.307, 122.961, 113.8575),
+        'data.std': (51.5865, 50.847, 51.255),
+    },
+    'cifar100': _CIFAR
+    | {
+        'data.name': 'cifar100',
+        'data.mean': (129.304, 124.070, 112.434),
+        'data.std': (68.170, 65.392, 70.418),
+    },
+    'digits': {
+        'num_epochs': 20,
+        'batch_size': 128,
+        'model.stem': 'cifar',
+        'model.dtype': 'float32',
+        'data.source': 'digits',
+        'data.name': 'digits',
+        'data.train_split': 'train',
+        'data.validation_split': 'validation',
+        'data.image_size': 8,
+        'data.resize_size': 8,
+        'data.augmentation': 'shift',
+        'data.mean': (77.9, 77.9, 77.9),
+        'data.std': (95.9, 95.9, 95.9),
+        'optimizer.learning_rate': 0.02,
+        'schedule.boundaries_epochs': (12, 16, 19),
+        'schedule.warmup_epochs': 3.0,
+        'log_every_steps': 11,
+    },
+}
+"""What each data set changes in a config, by the name that follows the colon of `--config`."""
+
+
+def use_data(config: ConfigDict, data: str) -> ConfigDict:
+    """Swaps in a data set: its source, sizes, augmentation and lengths.
+
+    Args:
+      config: changed in place.
+      data: a name in `DATA_SETS`.
+
+    Raises:
+      InputError: for an unknown name.
+    """
+    if data not in DATA_SETS:
+        raise InputError(
+            f'data set {data!r} behind the colon of --config: expected one of '
+            f'{", ".join(DATA_SETS)}. Other sets: choose the nearest and override config.data.*'
+        )
+    config.update_from_flattened_dict(DATA_SETS[data])
+    return config

@@ -1,0 +1,4 @@
+"""Reports: what a run has left, read once, and turned into tables, figures and one page.
+
+Evaluates nothing again. Knows nothing of training and devices.
+"""

@@ -1,0 +1,203 @@
+"""From the metrics of steps to the log, the progress line, TensorBoard and the run's files."""
+
+import collections
+import contextlib
+import math
+from collections.abc import Iterator
+
+import jax
+from absl import logging
+from clu import metric_writers
+
+from resnet_jax.console.terminal import Terminal, format_duration
+from resnet_jax.errors import RunFailed
+from resnet_jax.evaluation import confusion_files, metrics
+from resnet_jax.monitoring import tensorboard
+from resnet_jax.monitoring.machine_log import MachineLog
+from resnet_jax.monitoring.throughput import Throughput
+from resnet_jax.storage.workdir import Workdir
+
+STEPS_AHEAD = 2
+"""Steps that the host may dispatch before it waits for the devices: bounds the batches there."""
+
+NOTABLE_WAIT = 0.1
+"""Share of the time that the devices may wait for input before the log says so."""
+
+
+class MetricsLogger:
+    """Gathers the metrics of a run's steps and passes them on, without making the devices wait.
+
+    Args:
+      workdir: rows of its `metrics.csv` and confusion counts behind `start_step` are dropped: those
+        steps come again.
+      writer: CLU's.
+      screen: where the progress line goes.
+      writes_files: whether this process is the one that does.
+      machine_log: of the process that writes files.
+      sums: of the training metrics from the last row to `start_step`.
+      start_step: steps done before.
+      last_step: of the run.
+      steps_per_epoch: turns steps into epochs.
+      batch_size: images a step.
+    """
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        writer: metric_writers.MetricWriter,
+        screen: Terminal,
+        *,
+        writes_files: bool,
+        machine_log: MachineLog | None,
+        sums: metrics.Sums,
+        start_step: int,
+        last_step: int,
+        steps_per_epoch: int,
+        batch_size: int,
+    ):
+        self._workdir = workdir
+        self._writer = writer
+        self._screen = screen
+        self._writes_files = writes_files
+        self._machine_log = machine_log
+        self._last_step = last_step
+        self._steps_per_epoch = steps_per_epoch
+        self._batch_size = batch_size
+        self._pending: collections.deque[tuple[int, metrics.TrainMetrics]] = collections.deque()
+        self._sums_since_log: metrics.Sums = {}
+        self._sums_since_row = sums
+        self._throughput = Throughput(batch_size)
+        self._said_input_is_slow = False
+        self._rows = [row for row in workdir.read_metrics() if int(row['step']) <= start_step]
+        if writes_files and start_step:
+            workdir.write_metrics(self._rows)
+            workdir.forget_confusion_after(start_step)
+
+    def add(self, step: int, step_metrics: metrics.TrainMetrics, seconds_waited: float) -> None:
+        """Takes a step's metrics; waits for the devices only when they are far behind.
+
+        Args:
+          step: steps done with it.
+          step_metrics: on the devices.
+          seconds_waited: for which the devices lacked its batch.
+        """
+        self._pending.append((step, step_metrics))
+        self._throughput.add_step(seconds_waited)
+        self._fetch(all_but=STEPS_AHEAD)
+
+    def _fetch(self, *, all_but: int) -> None:
+        while len(self._pending) > all_but:
+            step, step_metrics = self._pending.popleft()
+            step_metrics = jax.device_get(step_metrics)
+            if not math.isfinite(step_metrics.loss.total):
+                raise RunFailed(
+                    f'step {step}: expected a finite loss, found {step_metrics.loss.total}. The '
+                    'last checkpoint is from before: lower the learning rate, clip the gradient '
+                    'or warm up longer in another --workdir'
+                )
+            self._sums_since_row = metrics.add_sums(self._sums_since_row, step_metrics)
+            self._sums_since_log = metrics.add_sums(self._sums_since_log, step_metrics)
+
+    def log(self, step: int, learning_rate: float) -> None:
+        """Writes the means since the last call to TensorBoard and the log or progress line."""
+        self._fetch(all_but=0)
+        self._throughput.pause()
+        self._throughput.resume()
+        speed, input_wait = self._throughput.rates()
+        seconds_left = (self._last_step - step) * self._batch_size / speed
+        means = metrics.compute_means(self._sums_since_log)
+        self._sums_since_log = {}
+        epoch = step / self._steps_per_epoch
+        scalars = {f'train_{name}': mean for name, mean in means.items()} | {
+            'epoch': epoch,
+            'learning_rate': learning_rate,
+        }
+        if not math.isnan(speed):
+            scalars |= {
+                'images_per_second': speed,
+                'input_wait_fraction': input_wait,
+                'minutes_left': seconds_left / 60,
+            }
+        tensorboard.write_scalars(self._writer, step, scalars)
+        self._log_machine(step)
+        self._screen.show_progress(
+            f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'
+            f'   loss {means["loss"]:.4f}   top-5 {means["top5"]:.2%}'
+            f'   {speed:,.0f} images/s   {format_duration(seconds_left)} left'
+            + (f'   {input_wait:.0%} waiting for input' if input_wait > NOTABLE_WAIT else '')
+        )
+        if input_wait > NOTABLE_WAIT and not self._said_input_is_slow:
+            self._said_input_is_slow = True
+            logging.warning(
+                'the input is the bottleneck: the devices have waited for it %.0f%% of the time. '
+                'Store the images smaller (python -m resnet_jax.prepare), or give the process '
+                'more cores; see docs/performance.md',
+                100 * input_wait,
+            )
+
+    def _log_machine(self, step: int) -> None:
+        """Writes what the machine did since the last call."""
+        if self._machine_log:
+            speed, input_wait = self._throughput.end_lap()
+            rates = {
+                'images_per_second': round(speed, 1),
+                'input_wait_fraction': round(input_wait, 4),
+            }
+            found = self._machine_log.add_row(step, rates)
+            tagged = {f'{tensorboard.MACHINE_PREFIX}{name}': found[name] for name in found}
+            tensorboard.write_scalars(self._writer, step, tagged)
+
+    @property
+    def sums(self) -> metrics.Sums:
+        """The sums of the training metrics of all steps since the last row."""
+        self._fetch(all_but=0)
+        return self._sums_since_row
+
+    @contextlib.contextmanager
+    def clock_stopped(self) -> Iterator[None]:
+        """Leaves what is done inside, steps too, out of the training speed."""
+        self._fetch(all_but=0)
+        self._throughput.pause()
+        yield
+        self._fetch(all_but=0)
+        self._throughput.resume()
+        if self._machine_log:
+            self._machine_log.start_clock()
+
+    def add_row(self, step: int, learning_rate: float, result: metrics.EvaluationResult) -> None:
+        """Adds an evaluation of the validation split to the files, TensorBoard and the log."""
+        train = metrics.compute_means(self.sums)
+        speed, input_wait = self._throughput.rates()
+        found = {
+            'validation_loss': result.loss,
+            'validation_top1': result.top1,
+            'validation_top5': result.top5,
+        }
+        row = {
+            'step': step,
+            'epoch': f'{step / self._steps_per_epoch:g}',
+            'learning_rate': learning_rate,
+            **{f'train_{name}': mean for name, mean in train.items()},
+            **found,
+            'images_per_second': round(speed, 1),
+            'input_wait_fraction': round(input_wait, 4),
+        }
+        self._rows = [old for old in self._rows if int(old['step']) < step] + [row]
+        if self._writes_files:
+            saved = confusion_files.SavedConfusion(
+                step, step / self._steps_per_epoch, result.counts
+            )
+            confusion_files.save_confusion(self._workdir.confusion_file(step), saved)
+            self._workdir.write_metrics(self._rows)
+            self._workdir.forget_confusion_after(step)
+        tensorboard.write_scalars(self._writer, step, found)
+        self._sums_since_row = {}
+        self._throughput.reset()
+        if self._screen.interactive:
+            logging.info(
+                'epoch %s   training: loss %.4f top-1 %.2f%% top-5 %.2f%%   '
+                'validation: loss %.4f top-1 %.2f%% top-5 %.2f%%',
+                row['epoch'],
+                *(train['loss'], 100 * train['top1'], 100 * train['top5']),
+                *(result.loss, 100 * result.top1, 100 * result.top5),
+            )

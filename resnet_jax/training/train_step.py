@@ -1,0 +1,113 @@
+"""The computations on the devices: pure functions of a replicated tree and a share of a batch.
+
+They are written for `parallel.p_map`: the axis is `parallel.AXIS`, and all that they return is
+reduced or gathered over it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from ml_collections import ConfigDict
+
+from resnet_jax.devices.parallel import AXIS
+from resnet_jax.evaluation import metrics
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.training.state import TrainState
+
+
+def make_train_step(
+    config: ConfigDict, model: ResNet, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, metrics.TrainMetrics]]:
+    """Returns `train_step(state, batch) -> (state, metrics)`.
+
+    A frozen backbone computes as in evaluation: its running statistics stay as they are.
+
+    The loss is the mean over the examples of all devices whose mask is True; the batch on each
+    device holds `image` uint8 `[N, H, W, 3]`, `label` int32 `[N]` and `mask` bool `[N]`. The
+    metrics' loss includes label smoothing.
+
+    With `optimizer.accumulate_steps` = A, each device goes through its N rows in A parts, one after
+    the other, and only then are the gradients' sums averaged over the devices and applied. Batch
+    norm sees a part at a time, and moves the running statistics with each; all else is as with one
+    large batch.
+    """
+    num_parts = config.optimizer.accumulate_steps
+
+    def train_step(
+        state: TrainState, batch: dict[str, jax.Array]
+    ) -> tuple[TrainState, metrics.TrainMetrics]:
+        mask = batch['mask']
+        share = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
+
+        def compute_loss(params: Any, batch_stats: Any, part: dict) -> tuple[jax.Array, tuple]:
+            logits, updates = model.apply(
+                {'params': params, 'batch_stats': batch_stats},
+                part['image'],
+                train=config.optimizer.frozen == 'none',
+                mutable=['batch_stats'],
+            )
+            losses = metrics.compute_cross_entropy(logits, part['label'], config.label_smoothing)
+            loss = jnp.sum(jnp.where(part['mask'], losses, 0.0)) / jnp.where(share > 0, share, 1.0)
+            return loss, (updates['batch_stats'], logits, losses)
+
+        gradients, (batch_stats, logits, losses) = _sum_over_parts(
+            jax.grad(compute_loss, has_aux=True), state, batch, num_parts
+        )
+        gradients, batch_stats = lax.pmean((gradients, batch_stats), AXIS)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        if config.ema_decay:
+            state = _update_averages(state, config.ema_decay)
+        return state, metrics.TrainMetrics.gather(
+            logits=logits, losses=losses, labels=batch['label'], mask=mask, axis_name=AXIS
+        )
+
+    return train_step
+
+
+def _sum_over_parts(
+    compute_gradients: Callable, state: TrainState, batch: dict[str, jax.Array], num_parts: int
+) -> tuple[Any, tuple[Any, jax.Array, jax.Array]]:
+    """Adds up the gradients of the parts of a batch; returns what one call for the whole would."""
+    if num_parts == 1:
+        return compute_gradients(state.params, state.batch_stats, batch)
+
+    def add_part(sums: tuple[Any, Any], part: dict) -> tuple[tuple[Any, Any], tuple]:
+        gradients, (batch_stats, *outputs) = compute_gradients(state.params, sums[1], part)
+        return (jax.tree.map(jnp.add, sums[0], gradients), batch_stats), outputs
+
+    parts = jax.tree.map(lambda array: array.reshape(num_parts, -1, *array.shape[1:]), batch)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    # XLA has no fast convolutions inside loops for CPUs.
+    unroll = jax.default_backend() == 'cpu'
+    (gradients, batch_stats), outputs = lax.scan(
+        add_part, (zeros, state.batch_stats), parts, unroll=unroll
+    )
+    logits, losses = (array.reshape(-1, *array.shape[2:]) for array in outputs)
+    return gradients, (batch_stats, logits, losses)
+
+
+def _update_averages(state: TrainState, decay: float) -> TrainState:
+    """Moves the averages towards the state, faster while it is young.
+
+    The decay is `min(decay, (1 + step) / (10 + step))`, as in TensorFlow's
+    `ExponentialMovingAverage` with `num_updates`.
+    """
+    decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+
+    def average(old: Any, new: Any) -> Any:
+        return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, new)
+
+    return state.replace(
+        ema_params=average(state.ema_params, state.params),
+        ema_batch_stats=average(state.ema_batch_stats, state.batch_stats),
+    )

@@ -1,0 +1,153 @@
+"""Folders, names and data that `prepare` does not take, and that lose nothing by it."""
+
+import shutil
+
+import pytest
+from support.preparing import (
+    folder_config,
+    prepare_set,
+    prepared_config,
+    read_examples,
+    read_files,
+    write_photographs,
+)
+
+from resnet_jax.data.preparation import prepare
+from resnet_jax.errors import InputError
+
+RAW = ('raw', 8)
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+    return write_photographs(tmp_path_factory.mktemp('photographs'))
+
+
+@pytest.fixture(autouse=True)
+def _files_of_four_images(monkeypatch):
+    monkeypatch.setattr(prepare, 'FILE_BYTES', 4 * 256)
+
+
+@pytest.fixture(scope='module')
+def finished(photographs, tmp_path_factory):
+    """A folder that was prepared without any disturbance."""
+    output = tmp_path_factory.mktemp('finished') / 'output'
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(prepare, 'FILE_BYTES', 4 * 256)
+        prepare_set(folder_config(photographs), output, *RAW)
+    return output
+
+
+def refusal(config, output, *encoding):
+    with pytest.raises(InputError) as error:
+        prepare_set(config, output, *encoding or RAW)
+    return str(error.value)
+
+
+def test_a_folder_that_holds_something_is_refused(photographs, tmp_path):
+    (tmp_path / 'notes.txt').write_text('precious')
+    message = refusal(folder_config(photographs), tmp_path)
+    assert f'--output={tmp_path}: expected a new or empty folder, found notes.txt' in message
+    assert read_files(tmp_path) == {'notes.txt': b'precious'}
+
+
+def test_a_finished_folder_is_refused(photographs, finished):
+    before = read_files(finished)
+    assert 'found photographs in it' in refusal(folder_config(photographs), finished)
+    assert read_files(finished) == before
+
+
+@pytest.mark.parametrize('place', ['file', 'file/below', 'begun/unfinished'])
+def test_a_file_in_place_of_a_folder_is_refused(photographs, tmp_path, place):
+    path = tmp_path / place
+    (tmp_path / 'file').write_text('precious')
+    (tmp_path / 'begun').mkdir()
+    if place.endswith('unfinished'):
+        path.write_text('precious')
+        path = path.parent
+    before = read_files(tmp_path)
+    message = refusal(folder_config(photographs), path)
+    assert f'--output={path}: expected a folder to write into, found: ' in message
+    assert read_files(tmp_path) == before
+
+
+def test_an_empty_folder_is_taken(photographs, finished, tmp_path):
+    (tmp_path / 'new').mkdir()
+    prepare_set(folder_config(photographs), tmp_path / 'new', *RAW)
+    assert read_files(tmp_path / 'new') == read_files(finished)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        '',
+        '1st',
+        'a b',
+        '../up',
+        'a/b/c',
+        'a:1.0.0',
+        'a/..',
+        'ä',
+        'a\n',
+        '.',
+        'a/',
+        '/a',
+        'Photos',
+        'myPhotos',
+    ],
+)
+def test_a_name_that_tfds_could_not_read_is_refused(photographs, tmp_path, name):
+    message = refusal(folder_config(photographs, name=name), tmp_path / 'new')
+    assert f'config.data.name = {name!r}' in message
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize('name', ['my_photos2', 'imagenet2012', 'a/B.c', 'a/1.0.0'])
+def test_any_other_name_can_be_read(photographs, finished, tmp_path, name):
+    config = prepare_set(folder_config(photographs, name=name), tmp_path / 'new', *RAW)
+    expected = read_examples(prepared_config(folder_config(photographs), finished))
+    assert [e['label'] for e in read_examples(config)] == [e['label'] for e in expected]
+
+
+def test_too_little_room_is_refused_before_anything_is_written(photographs, tmp_path, monkeypatch):
+    def few_bytes(_):
+        return shutil._ntuple_diskusage(10**6, 10**6 - 2000, 2000)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, 'disk_usage', few_bytes)
+        message = refusal(folder_config(photographs), tmp_path / 'new')
+    assert 'expected room for about 0.0 GB' in message
+    assert not list((tmp_path / 'new').rglob('*.tfrecord*'))
+    prepare_set(folder_config(photographs), tmp_path / 'new', 'jpeg', 7)  # smaller, it fits
+
+
+def test_splits_of_other_classes_are_refused(photographs, tmp_path):
+    data = shutil.copytree(photographs, tmp_path / 'data')
+    (data / 'validation' / 'cat').rename(data / 'validation' / 'dog')
+    message = refusal(folder_config(data), tmp_path / 'new')
+    assert "splits 'train' and 'validation'" in message
+    assert 'dog' in message
+    assert not (tmp_path / 'new').exists()
+
+
+def test_a_bad_image_is_named_and_the_files_before_it_stay(photographs, finished, tmp_path):
+    data = shutil.copytree(photographs, tmp_path / 'data')
+    [bad] = data.glob('validation/*/04.*')
+    content = bad.read_bytes()
+    bad.write_bytes(content[:100])
+    message = refusal(folder_config(data), tmp_path / 'new')
+    assert message.startswith(f'{bad}: cannot be decoded: ')
+    assert '--config.data.on_error=skip' in message
+    assert len((tmp_path / 'new/unfinished/files.jsonl').read_text().splitlines()) >= 4
+    bad.write_bytes(content)
+    prepare_set(folder_config(data), tmp_path / 'new', *RAW)
+    assert read_files(tmp_path / 'new') == read_files(finished)
+
+
+def test_a_split_of_bad_images_only_is_refused(photographs, tmp_path):
+    data = shutil.copytree(photographs, tmp_path / 'data')
+    for path in data.glob('validation/*/*'):
+        path.write_bytes(b'')
+    message = refusal(folder_config(data, on_error='skip'), tmp_path / 'new')
+    assert "split 'validation': expected an image that can be decoded, found none" in message
+    assert len((tmp_path / 'new/bad_images.csv').read_text().splitlines()) == 7

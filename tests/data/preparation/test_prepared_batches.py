@@ -1,0 +1,162 @@
+"""Batches from prepared sets, as JPEGs and as pixels: order, windows, threads, processes."""
+
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+from support.preparing import PHOTOS, folder_config, prepare_set
+
+from resnet_jax.data import pipeline
+from resnet_jax.data.preparation import prepare
+from resnet_jax.data.sources import loading
+
+NUM_EXAMPLES = 60
+BAD = 17
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+    """60 JPEGs of 160 x 120 px in three classes, for training and validation."""
+    root = tmp_path_factory.mktemp('photographs')
+    photos = [PIL.Image.open(path) for path in PHOTOS]
+    for split in ('train', 'validation'):
+        for number in range(NUM_EXAMPLES):
+            path = root / split / 'abc'[number % 3] / f'{number:02}.jpg'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            left, top = 8 * number, 5 * number
+            photo = photos[number % 2].crop((left, top, left + 160, top + 120))
+            photo.save(path, quality=95)
+    return root
+
+
+@pytest.fixture(scope='module')
+def prepared(photographs, tmp_path_factory):
+    """The photographs at 64 px in eight files, once in each encoding."""
+    folder, configs = tmp_path_factory.mktemp('prepared'), {}
+    for kind, file_bytes in {'raw': 8 * 16384, 'jpeg': 8 * 1803}.items():
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(prepare, 'FILE_BYTES', file_bytes)
+            configs[kind] = prepare_set(folder_config(photographs), folder / kind, kind, 64)
+        assert len(list((folder / kind).rglob('*-train.tfrecord-*'))) == 8
+    return configs
+
+
+def with_data(config, **data):
+    config = config.copy_and_resolve_references()
+    config.batch_size, config.num_epochs = 20, 2
+    config.data.update(
+        {
+            'augmentation': 'random_resized_crop',
+            'image_size': 48,
+            'resize_size': 56,
+            'shuffle_group_files': 3,
+        }
+        | data
+    )
+    return config
+
+
+def train_batches(config, *, start_step=0, process=pipeline.ALONE, **data):
+    config = with_data(config, **data)
+    source = loading.load_source(config, 'train')
+    return list(pipeline.train_batches(source, config, start_step=start_step, process=process))
+
+
+def evaluation_batches(config, *, process=pipeline.ALONE, **data):
+    config = with_data(config, **data)
+    source = loading.load_source(config, 'validation')
+    return list(pipeline.evaluation_batches(source, config, batch_size=16, process=process))
+
+
+def assert_equal(found, expected):
+    assert len(found) == len(expected)
+    for batch, other in zip(found, expected, strict=True):
+        assert batch.keys() == other.keys()
+        assert all(np.array_equal(batch[key], other[key]) for key in batch)
+
+
+@pytest.mark.parametrize('augmentation', ['random_resized_crop', 'crop_mirror'])
+@pytest.mark.parametrize('seed', [0, 7])
+def test_raw_and_jpeg_sets_train_in_the_same_order_on_the_same_windows(
+    prepared, augmentation, seed
+):
+    found = []
+    for kind in ('raw', 'jpeg'):
+        config = with_data(prepared[kind])
+        config.seed = seed
+        found.append(train_batches(config, augmentation=augmentation))
+    raw, jpeg = found
+    assert len(raw) == 6
+    for one, other in zip(raw, jpeg, strict=True):
+        assert np.array_equal(one['id'], other['id'])
+        assert np.array_equal(one['label'], other['label'])
+    raw, jpeg = (np.concatenate([b['image'] for b in batches]).astype(int) for batches in found)
+    loss = abs(raw - jpeg).mean(axis=(1, 2, 3))
+    mirrored = abs(raw[:, :, ::-1] - jpeg).mean(axis=(1, 2, 3))
+    moved = abs(np.roll(raw, 1, axis=2) - jpeg).mean(axis=(1, 2, 3))
+    assert loss.max() < 5
+    assert (loss < mirrored).all()
+    assert (loss < moved).mean() > 0.99
+
+
+def test_raw_and_jpeg_sets_are_evaluated_alike(prepared):
+    for one, other in zip(*(evaluation_batches(prepared[k]) for k in ('raw', 'jpeg')), strict=True):
+        assert np.array_equal(one['id'], other['id'])
+        assert np.array_equal(one['label'], other['label'])
+        assert abs(one['image'].astype(int) - other['image']).mean(axis=(1, 2, 3)).max() < 5
+
+
+@pytest.fixture(scope='module')
+def spoiled(photographs, tmp_path_factory):
+    """The config of a folder of photographs with one that cannot be decoded."""
+    root = shutil.copytree(photographs, tmp_path_factory.mktemp('spoiled') / 'data')
+    [bad] = root.glob(f'train/*/{BAD}.jpg')
+    bad.write_bytes(bad.read_bytes()[:2000])
+    return folder_config(root, on_error='skip')
+
+
+@pytest.fixture(scope='module', params=['jpeg', 'raw', 'spoiled'])
+def config(request, prepared, spoiled):
+    return {**prepared, 'spoiled': spoiled}[request.param]
+
+
+def test_threads_do_not_change_a_bit(config):
+    one = train_batches(config, num_threads=1)
+    bad = sum((~batch['mask']).sum() for batch in one)
+    assert bad == (2 if config.data.on_error == 'skip' else 0)
+    for threads in (2, 8):
+        assert_equal(train_batches(config, num_threads=threads), one)
+    assert_equal(train_batches(config, num_threads=8, start_step=2), one[2:])
+    one = evaluation_batches(config, num_threads=1)
+    assert_equal(evaluation_batches(config, num_threads=8), one)
+
+
+@pytest.mark.parametrize('count', [5])
+def test_processes_share_the_batches_of_a_raw_set(prepared, count):
+    whole = train_batches(prepared['raw'])
+    shares = [
+        train_batches(prepared['raw'], process=pipeline.Process(index, count))
+        for index in range(count)
+    ]
+    joined = [
+        {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+        for batches in zip(*shares, strict=True)
+    ]
+    assert_equal(joined, whole)
+    tail = train_batches(prepared['raw'], start_step=4, process=pipeline.Process(1, count))
+    assert_equal(tail, shares[1][4:])
+
+
+def test_processes_share_the_evaluation_of_a_raw_set(prepared):
+    whole = evaluation_batches(prepared['raw'])
+    shares = [
+        evaluation_batches(prepared['raw'], process=pipeline.Process(index, 4))
+        for index in range(4)
+    ]
+    assert [len(share) for share in shares] == [4] * 4
+    for key in whole[0]:
+        joined = [
+            np.concatenate([batch[key] for batch in step]) for step in zip(*shares, strict=True)
+        ]
+        assert np.array_equal(np.concatenate(joined), np.concatenate([b[key] for b in whole]))

@@ -1,0 +1,88 @@
+"""Reading a run's tables as arrays, and tables that are none."""
+
+import numpy as np
+import pytest
+
+from resnet_jax.errors import InputError
+from resnet_jax.reports.columns import read_machine, read_metrics
+from resnet_jax.storage.metrics_csv import METRICS_COLUMNS
+from resnet_jax.storage.workdir import Workdir
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Workdir(tmp_path)
+
+
+def test_columns_are_numbers_and_gaps(run):
+    (run.path / 'machine.csv').write_text('step,time_s,gpu0_power_w\n10,0.5,\n20,1.5,90\n')
+    table = read_machine(run)
+    assert list(table) == ['step', 'time_s', 'gpu0_power_w']
+    assert table['time_s'].tolist() == [0.5, 1.5]
+    assert np.isnan(table['gpu0_power_w'][0])
+    assert table['gpu0_power_w'][1] == 90
+
+
+def test_a_run_without_tables_has_no_columns(run):
+    assert read_machine(run) == {}
+    assert read_metrics(run) == {}
+    (run.path / 'machine.csv').write_text('step,time_s\n')
+    assert read_machine(run) == {}
+
+
+def test_metrics_are_read_by_name(run):
+    run.write_metrics([dict.fromkeys(METRICS_COLUMNS, 'nan') | {'step': 5, 'epoch': 1}])
+    table = read_metrics(run)
+    assert list(table) == list(METRICS_COLUMNS)
+    assert (table['step'].tolist(), table['epoch'].tolist()) == ([5], [1])
+    assert np.isnan(table['train_loss']).all()
+
+
+def test_what_no_picture_can_show_is_a_gap(run):
+    (run.path / 'machine.csv').write_text('step,time_s,a,b\n1,1,1e300,-1e15\n')
+    table = read_machine(run)
+    assert all(np.isnan(table[name]).all() for name in 'ab')
+
+
+@pytest.mark.parametrize('torn', ['2', '2,3', '2,30,4.', '"'])
+def test_a_row_that_is_being_written_is_left_out(run, torn):
+    (run.path / 'machine.csv').write_text('step,time_s,a\n1,10,2.5\n' + torn)
+    assert {name: column.tolist() for name, column in read_machine(run).items()} == {
+        'step': [1],
+        'time_s': [10],
+        'a': [2.5],
+    }
+
+
+@pytest.mark.parametrize('row', ['1', '1,2,3,4', '1,2,cat', '1,,2', '1,inf,2', 'x,2,3', '1,"2,3'])
+def test_a_damaged_row_is_left_out(run, row):
+    (run.path / 'machine.csv').write_text(f'step,time_s,a\n{row}\n7,8,9\n')
+    table = read_machine(run)
+    assert {name: column.tolist() for name, column in table.items()} == {
+        'step': [7],
+        'time_s': [8],
+        'a': [9],
+    }
+
+
+@pytest.mark.parametrize(
+    ('text', 'found'),
+    [
+        ('', 'expected a table'),
+        ('a,b\n1,2\n', "begins with the columns step, time_s, found 'a,b'"),
+        ('step,time_s,a,a\n1,1,1,1\n', 'begins with the columns'),
+        ('step,time_s,a\n1,-1,2\n', 'expected a number of at least 0 in each row of time_s'),
+    ],
+)
+def test_a_table_that_is_none_is_bad_input(text, found, run):
+    (run.path / 'machine.csv').write_text(text)
+    with pytest.raises(InputError, match=found) as error:
+        read_machine(run)
+    assert str(error.value).startswith(str(run.path / 'machine.csv'))
+
+
+@pytest.mark.parametrize('epoch', ['', 'nan', 'inf', '-1', 'x', '1e99'])
+def test_metrics_without_an_epoch_are_bad_input(epoch, run):
+    run.write_metrics([dict.fromkeys(METRICS_COLUMNS, 1) | {'epoch': epoch}])
+    with pytest.raises(InputError, match='metrics.csv: expected'):
+        read_metrics(run)

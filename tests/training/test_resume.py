@@ -1,0 +1,199 @@
+"""A run that is killed and continued is the run that was never killed, bit for bit."""
+
+import json
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from support.running import (
+    DIGITS,
+    SMALL,
+    assert_close_state,
+    assert_same_state,
+    finish,
+    read_rows,
+    read_tensorboard_steps,
+    run,
+    start,
+    wait_until,
+)
+
+from resnet_jax.data import pipeline
+from resnet_jax.data.order import record_elements
+from resnet_jax.data.sources import loading
+
+RUN = (
+    *SMALL,
+    '--config.num_epochs=12',
+    '--config.batch_size=64',  # 22 steps an epoch
+    '--config.checkpoint_every_steps=5',
+    '--config.log_every_steps=4',
+    '--config.ema_decay=0.99',
+    '--config.schedule.boundaries_epochs=(5, 8)',
+)
+LAST_STEP = 12 * 22
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """A run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp('whole')
+    run(DIGITS, folder, *RUN)
+    return folder
+
+
+def assert_same_run(folder, whole):
+    assert read_rows(folder) == read_rows(whole)
+    assert len(read_rows(folder)) == 12
+    for step in (22, LAST_STEP - 4, LAST_STEP):
+        assert_same_state(folder, whole, step)
+    for tag in ('train_loss', 'validation_top5'):
+        assert read_tensorboard_steps(folder, tag) == read_tensorboard_steps(whole, tag)
+    best = [sorted((path / 'checkpoints').glob('[0-9]*')) for path in (folder, whole)]
+    assert [path.name for path in best[0]] == [path.name for path in best[1]]
+
+
+def kill_somewhere(folder, moment, rng):
+    """Kills the command with SIGKILL: at start, in a step, in a save or in an evaluation."""
+    process = start(DIGITS, folder, *RUN)
+    checkpoints = folder / 'checkpoints'
+    before = set(checkpoints.glob('*'))
+    rows = len((folder / 'metrics.csv').read_text()) if (folder / 'metrics.csv').exists() else 0
+    if moment == 'start':
+        time.sleep(rng.uniform(0, 6))
+    elif moment == 'save':
+        wait_until(lambda: list(checkpoints.glob('*tmp*')), process)
+    elif moment == 'evaluation':
+        wait_until(
+            lambda: (
+                (folder / 'metrics.csv').exists()
+                and len((folder / 'metrics.csv').read_text()) > rows
+            ),
+            process,
+        )
+    else:
+        wait_until(lambda: len(set(checkpoints.glob('*')) - before) > 1, process)
+        time.sleep(rng.uniform(0, 0.5))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_five_kills_change_nothing(whole, tmp_path):
+    rng = random.Random(0)
+    for moment in ('start', 'save', 'step', 'evaluation', 'step'):
+        kill_somewhere(tmp_path, moment, rng)
+    run(DIGITS, tmp_path, *RUN)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=['SIGTERM', 'SIGINT']
+)
+def test_a_stop_signal_saves_the_step_and_changes_nothing(number, status, whole, tmp_path):
+    process = start(DIGITS, tmp_path, *RUN)
+    wait_until((tmp_path / 'checkpoints' / '25').exists, process)
+    process.send_signal(number)
+    output = finish(process, status)
+    assert 'the same command continues' in output
+    assert 'Traceback' not in output
+    steps = [int(path.name) for path in (tmp_path / 'checkpoints').glob('[0-9]*')]
+    assert f'at step {max(steps)} of {LAST_STEP}' in output
+    run(DIGITS, tmp_path, *RUN)
+    extra = {step for step in steps if step % 5 and step % 22}
+    for step in extra:
+        shutil.rmtree(tmp_path / 'checkpoints' / str(step))
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_a_stop_signal_at_the_start_or_while_compiling_ends_the_command(tmp_path):
+    for seconds in (1, 5):
+        process = start(DIGITS, tmp_path, *RUN)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGTERM)
+        output = finish(process, 143)
+        assert 'the same command' in output
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_ends_the_command_at_once(tmp_path):
+    process = start('configs/resnet18.py:digits', tmp_path)
+    wait_until((tmp_path / 'environment.json').exists, process)  # and now it compiles
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    finish(process, 130)
+    assert time.monotonic() - began < 2
+    assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
+
+
+@pytest.mark.parametrize('start_step', [1, 10, 11, 12, 21])
+def test_the_stream_of_examples_follows_from_the_step(tiny_config, start_step):
+    source = loading.load_source(tiny_config, 'train')
+    whole = list(pipeline.train_batches(source, tiny_config, start_step=0))
+    rest = list(pipeline.train_batches(source, tiny_config, start_step=start_step))
+    assert len(rest) == len(whole) - start_step
+    for one, other in zip(whole[start_step:], rest, strict=True):
+        np.testing.assert_array_equal(one['id'], other['id'])
+        np.testing.assert_array_equal(one['image'], other['image'])
+
+
+def test_finding_the_position_reads_no_group_before_its_own(tmp_path):
+    class File:
+        def __init__(self, number):
+            self.filename = str(tmp_path / f'{number}.tfrecord')
+            self.skip, self.take = 0, 10
+            with tf.io.TFRecordWriter(self.filename) as writer:
+                for record in range(10):
+                    writer.write(f'{number} {record}'.encode())
+
+    elements = record_elements([File(number) for number in range(8)], 2)
+    seed = tf.constant([0, 0], tf.int64)
+    whole = [int(element['id']) for element in elements(seed, tf.constant(0, tf.int64))]
+    assert sorted(whole) == list(range(80))
+
+    for start_at in (0, 1, 19, 20, 55):
+        rest = [int(e['id']) for e in elements(seed, tf.constant(start_at, tf.int64))]
+        assert rest == whole[start_at:]
+    first_group = {index // 10 for index in whole[:20]}
+    for number in first_group:
+        (tmp_path / f'{number}.tfrecord').unlink()
+    rest = [int(e['id']) for e in elements(seed, tf.constant(20, tf.int64))]
+    assert rest == whole[20:]
+
+
+@pytest.mark.slow
+def test_a_run_continues_on_other_numbers_of_devices(tmp_path):
+    flags = (
+        *SMALL,
+        '--config.batch_size=64',
+        '--config.model.sync_batch_norm=true',
+        '--config.optimizer.learning_rate=0.005',
+        '--config.checkpoint_every_steps=4',
+    )
+    whole, moved = tmp_path / 'whole', tmp_path / 'moved'
+    run(DIGITS, whole, *flags, '--config.num_epochs=1')
+    shutil.copytree(whole, moved)
+    for step in (8, 12, 16, 20, 22):
+        shutil.rmtree(moved / 'checkpoints' / str(step))
+    for devices in (1, 2, 8):
+        output = run(
+            DIGITS, moved, *flags, '--config.num_epochs=1', f'--config.num_devices={devices}'
+        )
+        assert 'continuing from step 4' in output
+        environment = json.loads((moved / 'environment.json').read_text())
+        assert len(environment['devices']) == devices
+        [row], [expected] = read_rows(moved), read_rows(whole)
+        for key, value in row.items():
+            assert float(value) == pytest.approx(float(expected[key]), rel=1e-4), key
+        assert_close_state(moved, whole, 22)
+        for step in (8, 12, 16, 20, 22):
+            shutil.rmtree(moved / 'checkpoints' / str(step))
