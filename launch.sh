@@ -3,7 +3,7 @@
 #   ./launch.sh                             trains ResNet-18 on the embedded digits
 #   ./launch.sh --config=FILE[:DATA] ...    passes the flags to python -m resnet_jax.main
 #   ./launch.sh test [pytest arguments]     runs the tests
-#   ./launch.sh lint                        checks style and format
+#   ./launch.sh lint                        checks style, format and types
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -74,7 +74,8 @@ case "${1---config=configs/resnet18.py:digits}" in
   lint)
     install test
     .venv/bin/ruff check
-    exec .venv/bin/ruff format --check
+    .venv/bin/ruff format --check
+    exec .venv/bin/mypy
     ;;
   -*)
     install run
