@@ -14,12 +14,12 @@ from resnet_jax.devices import compilation_cache
 PROGRAM = """
 import sys
 import jax
-from resnet_jax import compilation_cache, parallel
+from resnet_jax.devices import backend, compilation_cache, parallel
 compilation_cache.use(sys.argv[1])
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name))
-mesh = parallel.start_devices(1)
+mesh = backend.start_devices(1)
 step = parallel.p_map(lambda state, batch: state + batch.sum(), mesh, donate=True)
 before = parallel.replicate(jax.numpy.ones((64, 64)), mesh)
 after = step(before, parallel.shard(jax.numpy.ones((8, 64, 64)), mesh))
@@ -30,7 +30,11 @@ print(sum('cache_hits' in name for name in events), sum('cache_misses' in name f
 
 @pytest.fixture
 def restored_config():
-    names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
+    names = (
+        'jax_compilation_cache_dir',
+        'jax_compilation_cache_max_size',
+        'jax_persistent_cache_min_compile_time_secs',
+    )
     before = {name: getattr(jax.config, name) for name in names}
     yield
     for name, value in before.items():
@@ -69,6 +73,16 @@ def test_each_kind_of_cpu_has_a_folder_that_only_its_owner_may_write(
     monkeypatch.setattr(Path, 'read_text', lambda *_, **__: 'model name : another\nflags : fpu')
     compilation_cache.use(str(tmp_path / 'cache'))
     assert len(list((tmp_path / 'cache').iterdir())) == 2
+
+
+def test_the_size_is_limited_and_half_written_programs_are_deleted(tmp_path, restored_config):
+    compilation_cache.use(str(tmp_path))
+    [folder] = tmp_path.iterdir()
+    assert jax.config.jax_compilation_cache_max_size == 4 * 2**30
+    for name in ('whole-cache', 'whole-atime', 'torn-cache'):
+        (folder / name).write_bytes(b'x')
+    compilation_cache.use(str(tmp_path))
+    assert sorted(path.name for path in folder.iterdir()) == ['whole-atime', 'whole-cache']
 
 
 def test_nothing_is_kept_where_no_folder_is_named(restored_config):
