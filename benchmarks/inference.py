@@ -1,10 +1,10 @@
-"""Compares the forward pass with plain Flax in XLA's defaults, PyTorch and Keras.
+"""Benchmark of the forward pass against plain Flax with XLA's defaults, PyTorch and Keras.
 
     python benchmarks/inference.py [--depths 18 50] [--torch_python=PATH] [--json]
 
-The same network, ResNet v2 in timm's variant, on one device, from uint8 images in memory: 32 at a
-time and one. Then what the project adds to its forward pass: the evaluator on a split in memory and
-a predictor on one decoded image.
+All run the same network, ResNet v2 in timm's variant, on one device, on uint8 images in memory: in
+batches of 32 and of one. Then it measures what this project adds to its forward pass: the evaluator
+on a split in memory, and a predictor on one decoded image.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def serve_ours(arguments: argparse.Namespace) -> None:
 
 
 def make_ours(arguments: argparse.Namespace):
-    """Returns a config, its network and new variables."""
+    """Returns a config, its network and its initial variables."""
     from resnet_jax.models import initialization, resnet, stacking
 
     config = make_config(arguments)
@@ -46,7 +46,7 @@ def make_ours(arguments: argparse.Namespace):
 
 
 def serve_flax(arguments: argparse.Namespace) -> None:
-    """Serves plain Flax."""
+    """Serves the forward pass in plain Flax."""
     import jax
     import plain_flax
 
@@ -59,7 +59,7 @@ def serve_flax(arguments: argparse.Namespace) -> None:
 
 
 def serve_torch(arguments: argparse.Namespace) -> None:
-    """Serves PyTorch."""
+    """Serves the forward pass in PyTorch."""
     import plain_torch
 
     network = make_network(arguments.depths[0], arguments.stem)
@@ -68,7 +68,7 @@ def serve_torch(arguments: argparse.Namespace) -> None:
 
 
 def serve_keras(arguments: argparse.Namespace) -> None:
-    """Serves Keras."""
+    """Serves the forward pass in Keras."""
     import plain_keras
 
     network = make_network(arguments.depths[0], arguments.stem)
@@ -85,10 +85,11 @@ SERVERS = {
 
 
 def compare_with_forward(arguments: argparse.Namespace) -> dict:
-    """Times the evaluator and the predictor and, in turns, the forward passes inside them."""
+    """Times the evaluator and the predictor, in turns with the forward passes inside them."""
     import time
 
     import jax
+    import numpy as np
 
     from resnet_jax.checkpoints.trained_network import TrainedNetwork
     from resnet_jax.data import pipeline
@@ -107,11 +108,11 @@ def compare_with_forward(arguments: argparse.Namespace) -> dict:
             'image': images,
             'label': labels,
             'mask': labels >= 0,
-            'id': range_of(i * batch_size, batch_size),
+            'id': np.arange(batch_size) + i * batch_size,
         }
         for i in range(num_batches)
     ]
-    pipeline.evaluation_batches = lambda *_, **__: iter(batches)  # decoding is not the subject
+    pipeline.evaluation_batches = lambda *_, **__: iter(batches)  # no decoding
     source = type('InMemory', (), {'num_examples': num_batches * batch_size})()
     evaluate = evaluator.Evaluator(
         config,
@@ -125,11 +126,11 @@ def compare_with_forward(arguments: argparse.Namespace) -> dict:
     names = tuple(str(index) for index in range(NUM_CLASSES))
     trained = TrainedNetwork(config, names, model, variables, 0)
     predict = predictor.Predictor(trained).predict
-    on_device, one = jax.device_put(images), jax.device_put(images[:1])
+    batch_on_device, image_on_device = jax.device_put(images), jax.device_put(images[:1])
 
     def forward_all():
         for _ in range(num_batches):
-            forward(variables, on_device).block_until_ready()
+            forward(variables, batch_on_device).block_until_ready()
 
     runs = {
         'split': {
@@ -138,49 +139,42 @@ def compare_with_forward(arguments: argparse.Namespace) -> dict:
         },
         'one image': {
             'predictor': lambda: predict([images[0]]),
-            'forward': lambda: forward(variables, one).block_until_ready(),
+            'forward': lambda: forward(variables, image_on_device).block_until_ready(),
         },
     }
-    found = {}
+    tables = {}
     for subject, pair in runs.items():
         seconds = {name: [] for name in pair}
         for turn in range(arguments.rounds + 1):
             for name, run in pair.items():
                 start = time.perf_counter()
                 run()
-                if turn:  # the first one compiles
+                if turn:  # the first turn compiles
                     seconds[name].append(time.perf_counter() - start)
         number = num_batches * batch_size if subject == 'split' else 1
-        found[f'{describe(arguments)}, {subject}'] = rounds.summarise(
+        tables[f'{describe(arguments)}, {subject}'] = rounds.summarise(
             seconds, next(iter(pair)), number
         )
-    return found
-
-
-def range_of(start: int, length: int):
-    """Returns ids."""
-    import numpy as np
-
-    return np.arange(start, start + length)
+    return tables
 
 
 def main() -> None:
-    """Compares, or is one of the peers."""
+    """Compares the peers, or serves one of them in its own process."""
     arguments = parse_arguments(__doc__.split('\n')[0], 15)
     if arguments.serve:
         SERVERS[arguments.serve](arguments)
         return
-    found = {}
+    tables = {}
     for depth in arguments.depths:
         for batch_size in (arguments.batch_size or BATCH_SIZE, 1):
             changes = {'depths': [depth], 'batch_size': batch_size}
-            one = argparse.Namespace(**vars(arguments) | changes)
-            seconds = rounds.compare(start_peers(__file__, one), arguments.rounds)
-            found[f'{describe(one)}, forward'] = rounds.summarise(seconds, 'ours', batch_size)
+            case = argparse.Namespace(**vars(arguments) | changes)
+            seconds = rounds.compare(start_peers(__file__, case), arguments.rounds)
+            tables[f'{describe(case)}, forward'] = rounds.summarise(seconds, 'ours', batch_size)
     for depth in arguments.depths:
         changes = {'depths': [depth], 'batch_size': BATCH_SIZE}
-        found |= compare_with_forward(argparse.Namespace(**vars(arguments) | changes))
-    rounds.report(found, as_json=arguments.json)
+        tables |= compare_with_forward(argparse.Namespace(**vars(arguments) | changes))
+    rounds.report(tables, as_json=arguments.json)
 
 
 if __name__ == '__main__':

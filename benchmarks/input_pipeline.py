@@ -1,13 +1,14 @@
-"""Compares the training input pipeline with what others use, on the same images in one run.
+"""Benchmark of the training input pipeline against other pipelines, on the same images.
 
     python benchmarks/input_pipeline.py [--images=DIR] [--rounds=5] [--json=FILE]
 
-Every pipeline reads JPEGs, takes a random window, resizes it to 224 px, mirrors half of them and
-makes batches of 64, with as many threads as there are cores that this process may use (choose them
-with `taskset -c 0,1`). The pipelines take turns; a round times 40 batches of each, after two that
-are not timed. Without `--images` it makes 500x375 JPEGs of about 107 KB, as ImageNet's are on
-average, from the photographs that scikit-learn ships. The peers need `pip install
-opencv-python-headless pillow`, and `torch torchvision` for one that is left out without them.
+Every pipeline reads JPEGs, crops a random window, resizes it to 224 px, mirrors half of the images
+and makes batches of 64. It uses one thread for each core that this process can use (choose the
+cores with `taskset -c 0,1`). The pipelines take turns; a round times 40 batches of each, after two
+that are not timed. Without `--images`, the script makes JPEGs of 500x375 px and about 107 KB, the
+average of ImageNet, from the photographs that come with scikit-learn. The other pipelines need `pip
+install opencv-python-headless pillow`. One of them also needs `torch torchvision`; without these
+packages it is skipped.
 """
 
 import argparse
@@ -47,7 +48,7 @@ OURS = ('resnet_jax, JPEG', 'resnet_jax, 256 px quality 90', 'resnet_jax, 256 px
 
 
 def make_images(folder: Path) -> list[Path]:
-    """Writes 64 windows of scikit-learn's photographs at ImageNet's usual size in px and bytes."""
+    """Writes 64 windows of scikit-learn's photographs, as large as ImageNet's images on average."""
     from sklearn import datasets
 
     rng = np.random.default_rng(0)
@@ -60,7 +61,7 @@ def make_images(folder: Path) -> list[Path]:
         top, left = rng.integers(427 - height + 1), rng.integers(640 - width + 1)
         window = Image.fromarray(photograph[top : top + height, left : left + width])
         image = np.asarray(window.resize((500, 375), Image.Resampling.BICUBIC), np.float32)
-        grain = rng.normal(0, 9, image.shape[:2] + (1,))  # brings the files to 107 KB
+        grain = rng.normal(0, 9, image.shape[:2] + (1,))  # makes files of about 107 KB
         image = np.clip(image + grain, 0, 255).astype(np.uint8)
         paths.append(folder / f'{i:02d}.jpg')
         Image.fromarray(image).save(paths[-1], quality=92)
@@ -68,7 +69,11 @@ def make_images(folder: Path) -> list[Path]:
 
 
 def link_images(paths: list[Path], folder: Path) -> list[str]:
-    """Lays out a data set of at least `MIN_IMAGES` links to the images, in ten classes."""
+    """Creates a data set of at least `MIN_IMAGES` links to the images, in ten classes.
+
+    Returns:
+      The paths of the links.
+    """
     links = []
     for i in range(max(MIN_IMAGES, len(paths))):
         link = folder / 'train' / f'class{i % 10}' / f'{i:06d}.jpg'
@@ -79,8 +84,8 @@ def link_images(paths: list[Path], folder: Path) -> list[str]:
 
 
 def flax_batches(links: list[str], num_threads: int) -> Iterator:
-    """The way of flax's ImageNet example: bicubic, float32, normalised on the host."""
-    del num_threads  # it lets tf.data choose
+    """Returns batches as in flax's ImageNet example: bicubic, float32, normalised on the host."""
+    del num_threads  # tf.data chooses their number
 
     def central(encoded: tf.Tensor) -> tf.Tensor:
         height, width = tf.unstack(tf.image.extract_jpeg_shape(encoded)[:2])
@@ -148,7 +153,7 @@ def prepare_with_opencv(path: str, rng: random.Random) -> np.ndarray:
 
 
 def thread_batches(prepare_one: Callable, links: list[str], num_threads: int) -> Iterator:
-    """Batches that plain threads make, a few of them ahead."""
+    """Yields batches that plain threads make, a few of them in advance."""
     rng = random.Random(0)
 
     def prepare_path(path: str) -> np.ndarray:
@@ -164,7 +169,7 @@ def thread_batches(prepare_one: Callable, links: list[str], num_threads: int) ->
 
 
 def torch_batches(links: list[str], num_threads: int) -> Iterator:
-    """Torchvision's reference transforms in a `DataLoader` with a process for each core."""
+    """Returns batches of torchvision's reference transforms, from a `DataLoader` with processes."""
     import torch
     from torchvision.transforms import v2
 
@@ -190,7 +195,7 @@ def torch_batches(links: list[str], num_threads: int) -> Iterator:
 
 
 def our_batches(source: str, folder: Path, num_threads: int) -> Iterator:
-    """This project's training batches from a folder of images or a prepared data set."""
+    """Returns this project's training batches, from a folder of images or a prepared data set."""
     config = our_config(source, folder)
     config.data.num_threads = num_threads
     examples = loading.load_source(config, 'train')
@@ -207,7 +212,7 @@ def our_config(source: str, folder: Path):
 
 
 def list_pipelines(links: list[str], folder: Path, num_threads: int) -> dict[str, Callable]:
-    """Returns what makes an endless iterator over batches, by name; ours come last."""
+    """Returns functions that make an endless iterator over batches, by name; ours come last."""
     peers = {
         'flax example, tf.data': flax_batches,
         'Pillow, threads': functools.partial(thread_batches, prepare_with_pillow),
@@ -216,22 +221,22 @@ def list_pipelines(links: list[str], folder: Path, num_threads: int) -> dict[str
     try:
         import torchvision  # noqa: F401
     except ImportError:
-        print('torchvision is not installed, and is left out', file=sys.stderr)
+        print('torchvision is not installed: its pipeline is skipped', file=sys.stderr)
     else:
         peers['torchvision, DataLoader'] = torch_batches
-    made = {name: functools.partial(peer, links, num_threads) for name, peer in peers.items()}
+    pipelines = {name: functools.partial(peer, links, num_threads) for name, peer in peers.items()}
     jpeg, quality_90, raw = OURS
-    made[jpeg] = functools.partial(our_batches, 'folder', folder, num_threads)
+    pipelines[jpeg] = functools.partial(our_batches, 'folder', folder, num_threads)
     screen = terminal.Terminal(sys.stderr)
     for name, kind in ((quality_90, 'jpeg'), (raw, 'raw')):
         config, output = our_config('folder', folder), folder.parent / kind
         prepare.prepare(config, output, Encoding(kind), screen, StopRequest())
-        made[name] = functools.partial(our_batches, 'tfds', output, num_threads)
-    return made
+        pipelines[name] = functools.partial(our_batches, 'tfds', output, num_threads)
+    return pipelines
 
 
 def measure(make_batches: Callable[[], Iterator]) -> float:
-    """Returns images a second."""
+    """Returns the speed of a pipeline in images a second."""
     batches = make_batches()
     for _ in itertools.islice(batches, WARM_UP_BATCHES):
         pass
@@ -245,34 +250,40 @@ def measure(make_batches: Callable[[], Iterator]) -> float:
 
 
 def print_table(speeds: dict[str, list[float]], num_cores: int) -> None:
-    medians = {name: statistics.median(found) for name, found in speeds.items()}
+    """Prints a table in Markdown of images a second per core, and of ratios to the other pipelines.
+
+    Args:
+      speeds: images a second in each round, by the name of the pipeline.
+      num_cores: number of cores of this process.
+    """
+    medians = {name: statistics.median(in_rounds) for name, in_rounds in speeds.items()}
     peers = [name for name in speeds if name not in OURS]
     print(f'| images/s per core, {num_cores} cores | median | min-max |', end='')
     print(''.join(f' / {name} |' for name in peers))
     print('|---|---|---|' + '---|' * len(peers))
-    for name, found in speeds.items():
-        low, high = min(found) / num_cores, max(found) / num_cores
+    for name, in_rounds in speeds.items():
+        low, high = min(in_rounds) / num_cores, max(in_rounds) / num_cores
         print(f'| {name} | {medians[name] / num_cores:.0f} | {low:.0f}-{high:.0f} |', end='')
         print(''.join(f' {medians[name] / medians[peer]:.2f} |' for peer in peers))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--images', type=Path, help='folder of JPEGs, searched below it')
+    parser.add_argument('--images', type=Path, help='folder of JPEGs, searched with its subfolders')
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', type=Path, help='where all measurements go')
+    parser.add_argument('--json', type=Path, help='file for all measurements')
     arguments = parser.parse_args()
     num_cores = len(os.sched_getaffinity(0))
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if arguments.images:
-            found = (p.resolve() for p in arguments.images.rglob('*'))
-            paths = sorted(p for p in found if p.suffix.lower() in ('.jpg', '.jpeg'))
+            files = (path.resolve() for path in arguments.images.rglob('*'))
+            paths = sorted(path for path in files if path.suffix.lower() in ('.jpg', '.jpeg'))
         else:
             paths = make_images(folder)
         if not paths:
-            parser.error(f'--images={arguments.images}: expected JPEGs below it, found none')
+            parser.error(f'--images={arguments.images}: expected JPEGs in this folder, found none')
         mean_bytes = statistics.mean(path.stat().st_size for path in paths)
         print(f'{len(paths)} JPEGs of {mean_bytes / 1000:.0f} KB on average', file=sys.stderr)
         pipelines = list_pipelines(link_images(paths, folder / 'set'), folder / 'set', num_cores)

@@ -1,10 +1,11 @@
-"""Compares the whole training loop with calling its compiled step in a bare loop.
+"""Benchmark of the training loop against a bare loop that only calls the same compiled step.
 
     python benchmarks/loop_overhead.py [--steps=50] [--rounds=3] [--json]
 
-ResNet-18, 224 px, batch 16, one device, batches in memory in both. The loop logs every tenth step;
-once more it saves a checkpoint in the background half-way, too. What counts is the time from the
-fifth step to the last but four, so that neither compiling nor the final evaluation is in it.
+Both train ResNet-18 at 224 px with batch 16 on one device, on batches in memory. The training loop
+logs every tenth step. In a third measurement it also saves a checkpoint in the background half-way.
+The first and the last five steps are not timed, so that neither compilation nor the final
+evaluation counts.
 """
 
 import argparse
@@ -26,11 +27,16 @@ from resnet_jax.training import loop, optimizers, schedules, state
 from resnet_jax.training.train_step import make_train_step
 
 EDGE = 5
-"""Steps at either end that do not count."""
+"""Number of steps at each end of a run that are not timed."""
 
 
 class InMemory:
-    """Stands for a data set of as many batches as there are steps."""
+    """Replacement for a split of a data set: the same batch in every step.
+
+    Args:
+      config: config of the run, with `num_steps_in_memory`.
+      split: name of the split.
+    """
 
     class_names = tuple(str(index) for index in range(1000))
 
@@ -48,7 +54,7 @@ class InMemory:
 
 
 def make_config(num_steps: int, size: int, batch_size: int):
-    """Returns the config of a run of one epoch."""
+    """Returns the config of a run of one epoch with `num_steps` steps."""
     config = schema.get_config()
     config.model.dtype = 'float32'
     config.num_epochs, config.num_devices, config.batch_size = 1, 1, batch_size
@@ -61,14 +67,19 @@ def make_config(num_steps: int, size: int, batch_size: int):
 
 
 def time_loop(config, checkpoint_every: int) -> float:
-    """Returns the seconds a step of the real loop."""
+    """Returns the seconds that a step of the training loop takes.
+
+    Args:
+      config: config of the run.
+      checkpoint_every: period of checkpoints in steps; 0 for none before the end.
+    """
     config = config.copy_and_resolve_references()
     config.checkpoint_every_steps = checkpoint_every
-    asked = []
+    times = []  # when each batch was requested
 
     def train_batches(source, *_, **__):
         for _ in range(config.num_steps_in_memory):
-            asked.append(time.perf_counter())
+            times.append(time.perf_counter())
             yield source.batch
 
     loading.load_source = InMemory
@@ -76,14 +87,14 @@ def time_loop(config, checkpoint_every: int) -> float:
     pipeline.evaluation_batches = lambda source, *_, **__: iter([source.batch])
     with tempfile.TemporaryDirectory() as folder, signals.stop_requests() as request:
         loop.train(config, Path(folder) / 'run', terminal.set_up_logging(), request)
-    return (asked[-EDGE] - asked[EDGE]) / (len(asked) - 2 * EDGE)
+    return (times[-EDGE] - times[EDGE]) / (len(times) - 2 * EDGE)
 
 
 class Bare:
-    """The same step and nothing else.
+    """Bare loop: the same training step and nothing else.
 
     Args:
-      config: of the run.
+      config: config of the run.
     """
 
     def __init__(self, config):
@@ -102,7 +113,7 @@ class Bare:
         self.time(1)
 
     def time(self, num_steps: int) -> float:
-        """Returns the seconds a step."""
+        """Returns the seconds that a step takes, as a mean over `num_steps` steps."""
         start = time.perf_counter()
         for _ in range(num_steps):
             self.state, metrics = self.p_step(self.state, self.batch)
@@ -111,7 +122,7 @@ class Bare:
 
 
 def main() -> None:
-    """Times all three in turns."""
+    """Times the bare loop, and the training loop without and with a checkpoint, in turns."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--steps', type=int, default=50)
     parser.add_argument('--rounds', type=int, default=3)
@@ -128,8 +139,8 @@ def main() -> None:
             seconds['bare'].append(bare.time(arguments.steps - 2 * EDGE))
             seconds['loop'].append(time_loop(config, 0))
             seconds['loop, checkpoint'].append(time_loop(config, arguments.steps // 2))
-    found = {'ResNet-18, step': rounds.summarise(seconds, 'bare', arguments.batch_size)}
-    rounds.report(found, as_json=arguments.json)
+    tables = {'ResNet-18, step': rounds.summarise(seconds, 'bare', arguments.batch_size)}
+    rounds.report(tables, as_json=arguments.json)
 
 
 if __name__ == '__main__':

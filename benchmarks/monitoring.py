@@ -1,10 +1,10 @@
-"""What `machine.csv` costs: one row against the training steps between two of them.
+"""Benchmark of `machine.csv`: time of one row, compared with the steps between two rows.
 
     python benchmarks/monitoring.py [--rows=200]
 
-Trains a digits ResNet-18 for a while on four simulated devices, as `./launch.sh` does, and then
-writes rows of the machine's counters, to the CSV and to TensorBoard, as its loop does. Exits with
-1 if a row costs 0.5 % or more of the steps.
+It trains ResNet-18 on digits for a few epochs on four simulated devices, as `./launch.sh` does.
+Then it writes rows of the machine's counters to the CSV and to TensorBoard, as the training loop
+does. The exit status is 1 if a row takes 0.5 % or more of the time of the steps.
 """
 
 import argparse
@@ -28,20 +28,28 @@ from resnet_jax.storage.machine_csv import read_machine
 from resnet_jax.training import loop
 
 ALLOWED = 0.005
+"""The time of a row must be below this fraction of the time of the steps between two rows."""
 
 
 def measure_row(folder, mesh, rows):
-    """Returns the seconds of each of so many rows."""
+    """Returns the seconds that each row takes, except the first.
+
+    Args:
+      folder: folder for the files.
+      mesh: the devices.
+      rows: number of rows to write.
+    """
     log = MachineLog(folder / 'machine.csv', Machine(mesh.local_devices), 0)
     writer = metric_writers.SummaryWriter(str(folder / 'tensorboard'))
     seconds = []
     for step in range(1, rows + 1):
-        time.sleep(0.01)  # the counters of the host change only so often
+        time.sleep(0.01)  # the counters of the host do not change more often
         start = time.perf_counter()
-        found = log.add_row(step, {'images_per_second': 1.0})
-        tensorboard.write_scalars(writer, step, {f'machine/{name}': found[name] for name in found})
+        counters = log.add_row(step, {'images_per_second': 1.0})
+        scalars = {f'machine/{name}': value for name, value in counters.items()}
+        tensorboard.write_scalars(writer, step, scalars)
         seconds.append(time.perf_counter() - start)
-    return seconds[1:]  # the first replaces the file
+    return seconds[1:]  # the first row replaces the whole file
 
 
 def main():

@@ -1,6 +1,7 @@
-"""The networks that our code and its peers build for comparison.
+"""Networks that the benchmarks compare: depths, blocks and batch sizes.
 
-They are written out, because an interpreter that has PyTorch need not have what this project needs.
+They are defined here once more, because an interpreter with PyTorch need not have the libraries of
+this project.
 """
 
 from typing import NamedTuple
@@ -14,17 +15,18 @@ IMAGENET_BLOCKS = {
     152: (3, 8, 36, 3),
 }
 BATCH_SIZES = {18: 16, 34: 16, 50: 8, 101: 8, 152: 4, 164: 8, 1001: 8}
-"""By depth, small enough for a CPU; the last two are CIFAR's."""
+"""Default batch size by depth, small enough for a CPU; the last two depths are CIFAR's."""
 
 
 class Network(NamedTuple):
     """A ResNet v2 in timm's variant.
 
     Attributes:
-      blocks: of each stage.
-      bottleneck: whether a block is 1x1, 3x3, 1x1 with four times the channels, or 3x3, 3x3.
-      stem: 'imagenet' is 7x7 with stride 2 and pooling, 'cifar' 3x3.
-      width: channels of the first stage's 3x3.
+      blocks: number of blocks in each stage.
+      bottleneck: whether a block has the convolutions 1x1, 3x3 and 1x1 with four times the channels
+        at its end, instead of 3x3 and 3x3.
+      stem: 'imagenet' for a 7x7 convolution with stride 2 and pooling, 'cifar' for a 3x3 one.
+      width: number of channels of the 3x3 convolutions in the first stage.
     """
 
     blocks: tuple[int, ...]
@@ -34,7 +36,12 @@ class Network(NamedTuple):
 
 
 def make_network(depth: int, stem: str) -> Network:
-    """Returns the network of a depth; CIFAR's have their own stem whatever is asked for."""
+    """Returns the network of a depth.
+
+    Args:
+      depth: depth of the network.
+      stem: stem of ImageNet's networks; CIFAR's networks always have the stem 'cifar'.
+    """
     if depth in IMAGENET_BLOCKS:
         return Network(IMAGENET_BLOCKS[depth], depth >= 50, stem, 64)
     return Network(((depth - 2) // 9,) * 3, True, 'cifar', 16)

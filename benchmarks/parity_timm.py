@@ -1,4 +1,4 @@
-"""Compares timm's resnetv2 networks with ours, logit by logit, on random weights and statistics.
+"""Parity with timm: logits of its resnetv2 networks and of ours, for random weights and statistics.
 
 PyTorch and timm take 5.5 GB, so they get a virtual environment of their own:
 
@@ -7,10 +7,10 @@ PyTorch and timm take 5.5 GB, so they get a virtual environment of their own:
     timm-venv/bin/python benchmarks/parity_timm.py make FOLDER
     .venv/bin/python benchmarks/parity_timm.py check FOLDER
 
-`make` writes, for each network, its safetensors and an `.npz` with images and timm's logits;
-`check` imports the file, computes, and prints the largest difference relative to the largest logit.
-It ends with status 1 when one is 1e-4 or more. `make FOLDER --narrow` makes the small networks that
-lie in tests/data/timm.
+For each network, `make` writes its weights to a safetensors file, and images and timm's logits to
+an `.npz` file. `check` imports the weights, computes our logits, and prints the largest difference
+from timm's logits, relative to the largest of them. It exits with status 1 if one is 1e-4 or more.
+`make FOLDER --narrow` makes the small networks of tests/fixtures/timm.
 """
 
 import argparse
@@ -38,13 +38,19 @@ NARROW = {
     'bottleneck': BOTTLENECK,
     'basic_d': BASIC | {'stem_type': 'deep', 'avg_down': True},
 }
-"""Arguments of timm's ResNetV2: 8 and 11 layers of width 8."""
+"""Arguments of timm's ResNetV2 for networks of 8 and 11 layers with width 8."""
 
 TOLERANCE = 1e-4
+"""Differences relative to the largest logit must be smaller than this."""
 
 
 def make(folder: Path, narrow: bool) -> None:
-    """Writes networks of timm with seeded random weights, images and logits."""
+    """Writes timm's networks with random weights from a fixed seed, images and logits.
+
+    Args:
+      folder: folder for the files.
+      narrow: make the networks of `NARROW` instead of `FULL_SIZE`.
+    """
     import timm
     import torch
     from safetensors.torch import save_file
@@ -72,7 +78,7 @@ def make(folder: Path, narrow: bool) -> None:
 
 
 def randomise(model) -> None:
-    """Draws everything that a new network has at 0 or 1, the statistics too."""
+    """Draws all weights and statistics at random, also those that a new network sets to 0 or 1."""
     import torch
 
     for name, array in model.state_dict().items():
@@ -86,13 +92,13 @@ def randomise(model) -> None:
 
 
 def check(folder: Path) -> bool:
-    """Prints how far our logits are from timm's, and says whether all are near enough."""
+    """Prints the differences of our logits from timm's; returns whether all are small enough."""
     import jax
 
     from resnet_jax.models import resnet
     from resnet_jax.weights import importing
 
-    near = True
+    all_close = True
     for path in sorted(folder.glob('*.safetensors')):
         imported = importing.load_weights('timm', path.read_bytes(), where=str(path))
         stored = np.load(path.with_suffix('.npz'))
@@ -100,13 +106,13 @@ def check(folder: Path) -> bool:
         apply = jax.jit(functools.partial(model.apply, train=False))
         logits = apply(imported.variables, stored['images'])
         error = np.abs(logits - stored['logits']).max() / np.abs(stored['logits']).max()
-        near = near and bool(error < TOLERANCE)
+        all_close = all_close and bool(error < TOLERANCE)
         print(f'{path.stem:14} {error:.1e}   {imported.description}')
-    return near
+    return all_close
 
 
 def main() -> int:
-    """Makes or checks."""
+    """Makes the files or checks them; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('action', choices=('make', 'check'))
     parser.add_argument('folder', type=Path)

@@ -1,4 +1,4 @@
-"""The peer in plain Flax: the same networks from `nn.Conv`, `nn.BatchNorm` and `nn.max_pool`."""
+"""Peer in plain Flax: the same networks from `nn.Conv`, `nn.BatchNorm` and `nn.max_pool`."""
 
 import functools
 
@@ -11,7 +11,7 @@ from networks import NUM_CLASSES, Network
 
 
 class PlainResNet(nn.Module):
-    """ResNet v2 as our variant 'timm' has it, from uint8 `[N, H, W, 3]`."""
+    """ResNet v2 like our variant 'timm', on uint8 images `[N, H, W, 3]`."""
 
     network: Network
 
@@ -45,7 +45,10 @@ class PlainResNet(nn.Module):
 
 
 def make_variables(model: PlainResNet, images: jax.Array) -> dict:
-    """Returns random variables, drawn by shape: compiling `model.init` takes minutes for some."""
+    """Returns random variables.
+
+    They are drawn from their shapes, because `model.init` compiles for minutes for some networks.
+    """
     shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
     rng = np.random.default_rng(0)
 
@@ -58,7 +61,11 @@ def make_variables(model: PlainResNet, images: jax.Array) -> dict:
 
 
 def make_step(model: PlainResNet, optimizer: optax.GradientTransformation):
-    """Returns the jitted `step(variables, opt_state, images, labels)`, which donates both."""
+    """Returns the jitted training step `step(variables, opt_state, images, labels)`.
+
+    It returns the new variables, the new state of the optimizer and the loss. The first two
+    arguments are donated.
+    """
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(variables, opt_state, images, labels):

@@ -1,7 +1,7 @@
-"""The peer in Keras on TensorFlow: the same networks from `Conv2D` and `BatchNormalization`.
+"""Peer in Keras on TensorFlow: the same networks from `Conv2D` and `BatchNormalization`.
 
-Only pooling differs: it pads with zeros, as Keras's own networks do. With this project's
-TensorFlow it runs on the CPU, also where there is a GPU.
+Only pooling differs: it pads with zeros, like Keras's own networks. With this project's TensorFlow
+it runs on the CPU, even on a machine with a GPU.
 """
 
 import math
@@ -18,10 +18,10 @@ from keras import layers
 
 
 def make_model(network: Network, size: int) -> keras.Model:
-    """Returns ResNet v2 as our variant 'timm' has it, from uint8 `[N, size, size, 3]`."""
+    """Returns ResNet v2 like our variant 'timm', on uint8 images `[N, size, size, 3]`."""
 
     def conv(x, features: int, kernel: int, stride: int = 1):
-        if stride > 1 and kernel > 1:  # 'same' would pad one side only
+        if stride > 1 and kernel > 1:  # 'same' pads one side only
             x = layers.ZeroPadding2D(kernel // 2)(x)
             return layers.Conv2D(features, kernel, stride, use_bias=False)(x)
         return layers.Conv2D(features, kernel, stride, padding='same', use_bias=False)(x)
@@ -55,7 +55,10 @@ def make_model(network: Network, size: int) -> keras.Model:
 def make_runs(
     network: Network, images: np.ndarray, labels: np.ndarray
 ) -> tuple[keras.Model, Callable[[], object], Callable[[], object]]:
-    """Returns the model, and functions that do a training step and a forward pass to the end."""
+    """Returns the model, a function that does a training step, and one that does a forward pass.
+
+    Both functions return when the computation is done.
+    """
     model = make_model(network, images.shape[1])
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
@@ -69,5 +72,5 @@ def make_runs(
 
 
 def count(model: keras.Model) -> int:
-    """Returns the number of learnable numbers."""
+    """Returns the number of learnable parameters."""
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)

@@ -1,6 +1,6 @@
-"""Times peers in turns: each lives in a process of its own, and a round asks each once.
+"""Timing of peers in turns: each peer is a process, and runs once in every round.
 
-What drifts on the machine meanwhile, meets all of them; what counts is the ratio.
+If the speed of the machine drifts, it does so for all peers alike, so compare the ratios.
 """
 
 import json
@@ -15,13 +15,13 @@ Seconds = list[float]
 
 
 def serve(run: Callable[[], object], facts: dict) -> None:
-    """In a peer's process: says that it is ready, then runs once for each line that it reads.
+    """Serves a peer in its process: runs it once for each line of stdin, and prints the seconds.
 
     Args:
-      run: does one unit of work and returns when it is done.
-      facts: about the peer, for the process that asks.
+      run: function that does one unit of work and returns when it is done.
+      facts: facts about the peer for the comparing process; printed first as JSON.
     """
-    run()  # what the first call does besides is not measured
+    run()  # the first call compiles, which is not measured
     print(json.dumps(facts), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
@@ -33,8 +33,8 @@ class Peer:
     """A process that calls `serve`.
 
     Args:
-      command: starts it.
-      plain: without the project's flags for XLA, or anybody else's.
+      command: command that starts the process.
+      plain: remove `XLA_FLAGS` from its environment.
     """
 
     def __init__(self, command: Sequence[str], *, plain: bool = False):
@@ -47,7 +47,7 @@ class Peer:
         self.facts = json.loads(self._read())
 
     def time(self) -> float:
-        """Has it run once; returns the seconds."""
+        """Runs the peer once; returns the seconds."""
         self._process.stdin.write('\n')
         self._process.stdin.flush()
         return float(self._read())
@@ -55,30 +55,36 @@ class Peer:
     def _read(self) -> str:
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f'a peer ended with status {self._process.wait()}')
+            raise RuntimeError(f'a peer ended early, with status {self._process.wait()}')
         return line
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._process.stdin.close()
         self._process.wait()
 
 
 def compare(peers: dict[str, Peer], num_rounds: int) -> dict[str, Seconds]:
-    """Returns the seconds of each peer in each round, and ends the peers."""
-    found: dict[str, Seconds] = {name: [] for name in peers}
+    """Runs the rounds, ends the peers, and returns the seconds of each peer in each round."""
+    seconds: dict[str, Seconds] = {name: [] for name in peers}
     for _ in range(num_rounds):
         for name, peer in peers.items():
-            found[name].append(peer.time())
+            seconds[name].append(peer.time())
     for peer in peers.values():
         peer.close()
-    return found
+    return seconds
 
 
 def summarise(seconds: dict[str, Seconds], first: str, images: int = 1) -> dict[str, dict]:
-    """Returns, by name, median, least and most seconds, images/s, and how much faster `first` is.
+    """Returns a table: a row for each peer, by name.
 
-    The ratio is the median of the ratios within a round.
+    A row has the median, the least and the most seconds, images a second, and the speed of the peer
+    `first` over this one. This is the median over rounds of the ratio within a round.
+
+    Args:
+      seconds: seconds in each round, by the name of the peer.
+      first: name of the peer that the others are compared with.
+      images: number of images that a run processes.
     """
     return {
         name: {
@@ -86,7 +92,7 @@ def summarise(seconds: dict[str, Seconds], first: str, images: int = 1) -> dict[
             'range_seconds': [min(times), max(times)],
             'images_per_second': images / statistics.median(times),
             f'speed_of_{first}_over_it': statistics.median(
-                other / mine for other, mine in zip(times, seconds[first], strict=True)
+                own / reference for own, reference in zip(times, seconds[first], strict=True)
             ),
         }
         for name, times in seconds.items()
@@ -94,7 +100,7 @@ def summarise(seconds: dict[str, Seconds], first: str, images: int = 1) -> dict[
 
 
 def machine() -> dict:
-    """Returns what a reader of the table has to know about where it was measured."""
+    """Returns the machine and the commit of a measurement: CPU, cores, load and Git commit."""
     cpu = next(
         (
             line.partition(':')[2].strip()
@@ -122,13 +128,13 @@ def _lines(path: str) -> Iterable[str]:
         return []
 
 
-def report(found: dict[str, dict[str, dict]], *, as_json: bool) -> None:
-    """Prints what `summarise` returned for each subject, as tables or as JSON."""
+def report(tables: dict[str, dict[str, dict]], *, as_json: bool) -> None:
+    """Prints the tables of `summarise` by their subject, as text or as JSON."""
     if as_json:
-        print(json.dumps({'machine': machine(), 'found': found}, indent=2))
+        print(json.dumps({'machine': machine(), 'found': tables}, indent=2))
         return
     print(', '.join(f'{key} {value}' for key, value in machine().items()))
-    for subject, rows in found.items():
+    for subject, rows in tables.items():
         first = next(iter(rows))
         print(f'\n{subject:28} {"per s":>9} {"median s":>9} {"range s":>17} {first + " is":>14}')
         for name, row in rows.items():

@@ -1,10 +1,11 @@
-"""Disturbs a small run at random and counts what it does not survive.
+"""Soak test: disturbs a small run at random, and counts the faults that it does not survive.
 
     python benchmarks/soak.py --minutes=20 [--seed=0]
 
-A reference run is left alone. Then the same command runs again and again in new folders, and is
-killed, signalled, and has bytes of its newest checkpoint cut off, flipped or deleted, until it is
-complete. Its checkpoints' checksums and its rows must be the reference's. Exits with 1 if not.
+A reference run is not disturbed. Then the same command trains in one new folder after another.
+Until a run is complete, it is killed or stopped by signals, and files of its newest checkpoint are
+truncated or deleted, or have a bit flipped. Checksums of its checkpoints and rows of its metrics
+must equal those of the reference. The exit status is 1 if they do not.
 """
 
 import argparse
@@ -37,6 +38,7 @@ SIGNALS = {
 
 
 def start(folder, *flags):
+    """Starts the command in a folder, and returns its process."""
     return subprocess.Popen(
         [*COMMAND, f'--workdir={folder}', *flags],
         cwd=ROOT,
@@ -46,13 +48,14 @@ def start(folder, *flags):
 
 
 def read_rows(folder):
+    """Returns the rows of `metrics.csv`, without the columns that depend on the machine."""
     rows = list(csv.DictReader((folder / 'metrics.csv').open()))
     measured = ('images_per_second', 'input_wait_fraction')
     return [{key: row[key] for key in row if key not in measured} for row in rows]
 
 
 def read_checksums(folder):
-    """Returns the checksum over arrays and metadata by step."""
+    """Returns the checksum of each checkpoint, over arrays and metadata, by step."""
     paths = folder.glob('checkpoints/*/metadata/metadata')
     return {
         int(path.parts[-3]): json.loads(path.read_text())['checksum']
@@ -62,7 +65,11 @@ def read_checksums(folder):
 
 
 def damage_newest(folder, rng):
-    """Spoils a random file of the newest checkpoint, if an older one remains."""
+    """Damages a random file of the newest checkpoint, if there is an older one.
+
+    Returns:
+      The kind of the damage, or None.
+    """
     steps = sorted(
         int(p.name) for p in (folder / 'checkpoints').glob('[0-9]*') if p.name.isdecimal()
     )
@@ -84,7 +91,21 @@ def damage_newest(folder, rng):
 
 
 def disturb(folder, rng, faults, deadline):
-    """Runs the command until it is complete, with faults; returns whether it got there."""
+    """Runs the command until the run is complete, and injects faults.
+
+    Args:
+      folder: folder of the run.
+      rng: source of random numbers.
+      faults: counter of the injected faults by kind, which is updated.
+      deadline: time of `time.monotonic` after which the command is not started again.
+
+    Returns:
+      Whether the run is complete.
+
+    Raises:
+      RuntimeError: if the command exits with a status that it should not have.
+      subprocess.TimeoutExpired: if it does not end in time.
+    """
     while time.monotonic() < deadline:
         process = start(folder)
         name = rng.choice([*SIGNALS, None]) if rng.random() < 0.9 else None
@@ -97,10 +118,10 @@ def disturb(folder, rng, faults, deadline):
             process.send_signal(SIGNALS[name][0])
             status = process.wait(120)
             faults[name] += 1
-            # A process that has not installed its handlers yet, or was just complete.
+            # -N: the process had not installed its handlers yet; 0: it was just complete.
             allowed = {SIGNALS[name][1], -SIGNALS[name][0], 0}
             if status not in allowed:
-                raise RuntimeError(f'{folder}: status {status} after {name}') from None
+                raise RuntimeError(f'{folder}: exit status {status} after {name}') from None
         if status == 0:
             return True
         if rng.random() < 0.3:
@@ -135,10 +156,11 @@ def main():
             if not complete:
                 break
             runs += 1
-            found = read_checksums(folder)
-            wrong = [step for step in found if step in checksums and found[step] != checksums[step]]
-            if wrong or read_rows(folder) != rows or max(found) != max(checksums):
-                differences.append(f'{folder}: steps {wrong}, rows {read_rows(folder) != rows}')
+            saved = read_checksums(folder)
+            wrong = [step for step in saved if step in checksums and saved[step] != checksums[step]]
+            rows_differ = read_rows(folder) != rows
+            if wrong or rows_differ or max(saved) != max(checksums):
+                differences.append(f'{folder}: steps {wrong}, rows {rows_differ}')
     print(f'minutes          {arguments.minutes:g}')
     print(f'faults injected  {sum(faults.values())}: {dict(faults)}')
     print(f'faults survived  {sum(faults.values()) - len(differences)}')

@@ -1,9 +1,9 @@
-"""Times a command from its start to its first step: ResNet-18 on digits, first and later starts.
+"""Benchmark of start-up: time from a command to its first step, with ResNet-18 on digits.
 
     python benchmarks/startup.py [--rounds=3] [--json]
 
-The first start has an empty compilation cache; the later ones find what it compiled. A step is over
-when its line is in the log.
+The first start has an empty compilation cache; the second start uses the programs that the first
+one compiled. The first step is over when its line is in the log.
 """
 
 import argparse
@@ -17,7 +17,15 @@ import rounds
 
 
 def time_first_step(cache: Path, flags: list[str]) -> float:
-    """Returns the seconds from the start of a new run to the line about its first step."""
+    """Returns the seconds from the start of a new run to the line of its first step in the log.
+
+    Args:
+      cache: folder of the compilation cache.
+      flags: flags of the command.
+
+    Raises:
+      RuntimeError: if the run ends before its first step.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, '-m', 'resnet_jax.main', *flags, f'--workdir={folder}/run']
         command += [f'--compilation_cache_dir={cache}', '--config.log_every_steps=1']
@@ -37,7 +45,7 @@ def time_first_step(cache: Path, flags: list[str]) -> float:
 
 
 def main() -> None:
-    """Times."""
+    """Times first and second starts in rounds."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--json', action='store_true')
@@ -49,8 +57,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as cache:
             for times in seconds.values():
                 times.append(time_first_step(Path(cache), flags))
-    found = {'to the first step': rounds.summarise(seconds, 'first start')}
-    rounds.report(found, as_json=arguments.json)
+    tables = {'to the first step': rounds.summarise(seconds, 'first start')}
+    rounds.report(tables, as_json=arguments.json)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,12 @@
-"""Compares the training step with plain Flax in XLA's defaults, PyTorch and Keras.
+"""Benchmark of the training step against plain Flax with XLA's defaults, PyTorch and Keras.
 
     python benchmarks/train_step.py [--depths 18 50] [--torch_python=PATH] [--json]
 
-Small images: `--depths=18 --stem=cifar --size=8 --batch_size=128`. A deep network in loops:
-`--depths=1001 --size=32 --scan_blocks`.
+For small images, add `--depths=18 --stem=cifar --size=8 --batch_size=128`; for a deep network in
+loops, `--depths=1001 --size=32 --scan_blocks`.
 
-The same network, ResNet v2 in timm's variant, on one device, from uint8 images in memory. Each peer
-is a process of its own; they step in turns. PyTorch may live in another interpreter.
+All train the same network, ResNet v2 in timm's variant, on one device, on uint8 images in memory.
+Each peer runs in its own process, and the peers take turns. PyTorch can run in another interpreter.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from networks import BATCH_SIZES, NUM_CLASSES, make_network
 
 
 def serve_ours(arguments: argparse.Namespace) -> None:
-    """Serves the real step of this project."""
+    """Serves this project's training step."""
     import jax
     import numpy as np
 
@@ -50,7 +50,7 @@ def serve_ours(arguments: argparse.Namespace) -> None:
 
 
 def make_config(arguments: argparse.Namespace):
-    """Returns our config of the network."""
+    """Returns this project's config for the network."""
     from resnet_jax.config import schema
 
     [depth] = arguments.depths
@@ -71,7 +71,7 @@ def make_config(arguments: argparse.Namespace):
 
 
 def serve_flax(arguments: argparse.Namespace) -> None:
-    """Serves plain Flax."""
+    """Serves the training step in plain Flax."""
     import jax
     import optax
     import plain_flax
@@ -93,7 +93,7 @@ def serve_flax(arguments: argparse.Namespace) -> None:
 
 
 def serve_torch(arguments: argparse.Namespace) -> None:
-    """Serves PyTorch."""
+    """Serves the training step in PyTorch."""
     import plain_torch
 
     network = make_network(arguments.depths[0], arguments.stem)
@@ -102,7 +102,7 @@ def serve_torch(arguments: argparse.Namespace) -> None:
 
 
 def serve_keras(arguments: argparse.Namespace) -> None:
-    """Serves Keras."""
+    """Serves the training step in Keras."""
     import plain_keras
 
     network = make_network(arguments.depths[0], arguments.stem)
@@ -111,7 +111,7 @@ def serve_keras(arguments: argparse.Namespace) -> None:
 
 
 def draw(arguments: argparse.Namespace):
-    """Returns images and labels."""
+    """Returns random images, uint8 `[N, S, S, 3]`, and labels, int32 `[N]`."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def draw(arguments: argparse.Namespace):
 
 
 def count(params) -> int:
-    """Returns the number of learnable numbers."""
+    """Returns the number of learnable parameters."""
     import jax
 
     return sum(array.size for array in jax.tree.leaves(params))
@@ -139,10 +139,14 @@ PEERS = list(SERVERS)[1:]
 
 
 def start_peers(script: str, arguments: argparse.Namespace) -> dict[str, rounds.Peer]:
-    """Starts the processes of all peers that can be had, for one depth.
+    """Starts the processes of all peers that are installed, for one depth.
+
+    Args:
+      script: path of the benchmark that serves the peers.
+      arguments: flags of the benchmark.
 
     Raises:
-      RuntimeError: when their networks have different numbers of parameters.
+      RuntimeError: if their networks have different numbers of parameters.
     """
     flags = [
         f'--{name}={getattr(arguments, name)}' for name in ('batch_size', 'size', 'stem', 'dtype')
@@ -156,13 +160,13 @@ def start_peers(script: str, arguments: argparse.Namespace) -> dict[str, rounds.
         if name == 'PyTorch':
             interpreter = arguments.torch_python or interpreter
             if interpreter == sys.executable and not importlib.util.find_spec('torch'):
-                print('PyTorch is not installed: see --torch_python', file=sys.stderr)
+                print('PyTorch is not installed: set --torch_python', file=sys.stderr)
                 continue
         command = [interpreter, script, f'--serve={name}', *flags]
         peers[name] = rounds.Peer(command, plain=name == 'plain Flax')
     numbers = {name: peer.facts['parameters'] for name, peer in peers.items()}
     if len(set(numbers.values())) > 1:
-        raise RuntimeError(f'expected the same network everywhere, found parameters {numbers}')
+        raise RuntimeError(f'expected the same network in all peers, found {numbers} parameters')
     return peers
 
 
@@ -171,10 +175,10 @@ def parse_arguments(description: str, default_rounds: int) -> argparse.Namespace
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--depths', type=int, nargs='+', default=[18, 50], choices=BATCH_SIZES)
     parser.add_argument('--stem', default='imagenet', choices=('imagenet', 'cifar'))
-    parser.add_argument('--batch_size', type=int, default=0, help='0: for a CPU, by the depth')
-    parser.add_argument('--size', type=int, default=224, help='of the images, px')
-    parser.add_argument('--dtype', default='float32', help='of our computation')
-    parser.add_argument('--scan_blocks', action='store_true', help='loops in our network')
+    parser.add_argument('--batch_size', type=int, default=0, help='0: for CPUs, by the depth')
+    parser.add_argument('--size', type=int, default=224, help='height and width of images in px')
+    parser.add_argument('--dtype', default='float32', help='dtype of our computation')
+    parser.add_argument('--scan_blocks', action='store_true', help='use loops in our network')
     parser.add_argument('--rounds', type=int, default=default_rounds)
     parser.add_argument('--peers', nargs='+', default=PEERS, choices=PEERS)
     parser.add_argument('--torch_python', default='', help='interpreter that has PyTorch')
@@ -184,23 +188,23 @@ def parse_arguments(description: str, default_rounds: int) -> argparse.Namespace
 
 
 def describe(arguments: argparse.Namespace) -> str:
-    """Returns what is measured of one depth."""
+    """Returns the name of a measurement: network, image size and batch size."""
     return f'ResNet-{arguments.depths[0]}, {arguments.size} px, batch {arguments.batch_size}'
 
 
 def main() -> None:
-    """Compares, or is one of the peers."""
+    """Compares the peers, or serves one of them in its own process."""
     arguments = parse_arguments(__doc__.split('\n')[0], 15)
     if arguments.serve:
         SERVERS[arguments.serve](arguments)
         return
-    found = {}
+    tables = {}
     for depth in arguments.depths:
         batch_size = arguments.batch_size or BATCH_SIZES[depth]
-        one = argparse.Namespace(**vars(arguments) | {'depths': [depth], 'batch_size': batch_size})
-        seconds = rounds.compare(start_peers(__file__, one), arguments.rounds)
-        found[f'{describe(one)}, step'] = rounds.summarise(seconds, 'ours', batch_size)
-    rounds.report(found, as_json=arguments.json)
+        case = argparse.Namespace(**vars(arguments) | {'depths': [depth], 'batch_size': batch_size})
+        seconds = rounds.compare(start_peers(__file__, case), arguments.rounds)
+        tables[f'{describe(case)}, step'] = rounds.summarise(seconds, 'ours', batch_size)
+    rounds.report(tables, as_json=arguments.json)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,7 @@
-"""ResNet-110 v2 on CIFAR-10, 6n+2, basic blocks; recipe of He et al. 2016 (arXiv:1603.05027)."""
+"""ResNet-110 v2 on CIFAR-10: 6n+2 layers, basic blocks.
+
+The recipe is that of He et al. 2016 (arXiv:1603.05027).
+"""
 
 from resnet_jax.config import data_sets, schema
 
@@ -11,5 +14,5 @@ def get_config(data='cifar10'):
     config.model.dtype = 'float32'
     config.optimizer.nesterov = False
     config.optimizer.decay_all_parameters = True
-    config.schedule.warmup_epochs = 1.0  # the paper: a smaller rate for the first 400 steps
+    config.schedule.warmup_epochs = 1.0  # in the paper: a lower rate for the first 400 steps
     return data_sets.use_data(config, data)

@@ -1,4 +1,7 @@
-"""ResNet-20 v2 on CIFAR-10, 6n+2, basic blocks; recipe of He et al. 2016 (arXiv:1603.05027)."""
+"""ResNet-20 v2 on CIFAR-10: 6n+2 layers, basic blocks.
+
+The recipe is that of He et al. 2016 (arXiv:1603.05027).
+"""
 
 from resnet_jax.config import data_sets, schema
 

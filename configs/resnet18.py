@@ -1,4 +1,4 @@
-"""ResNet-18 v2 on ImageNet in 30 epochs: the experiment."""
+"""ResNet-18 v2 on ImageNet in 30 epochs, the main experiment of this project."""
 
 from resnet_jax.config import data_sets, schema
 

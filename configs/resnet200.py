@@ -1,4 +1,4 @@
-"""ResNet-200 v2 on ImageNet, with the recipe of configs/resnet18.py."""
+"""ResNet-200 v2 on ImageNet, with the recipe of `configs/resnet18.py`."""
 
 from resnet_jax.config import data_sets, schema
 

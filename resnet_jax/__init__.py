@@ -7,25 +7,37 @@
 
 from typing import TYPE_CHECKING, Any
 
-from resnet_jax.errors import InputError
+from resnet_jax.errors import InputError, RunFailed, Stopped
 from resnet_jax.types import Prediction
 
 if TYPE_CHECKING:
     from resnet_jax.evaluation.metrics import EvaluationResult
     from resnet_jax.inference.predictor import Predictor
-    from resnet_jax.run import Run
+    from resnet_jax.run import Checkpoint, Run, train
 
-__all__ = ['EvaluationResult', 'InputError', 'Prediction', 'Predictor', 'Run']
+__all__ = [
+    'Checkpoint',
+    'EvaluationResult',
+    'InputError',
+    'Prediction',
+    'Predictor',
+    'Run',
+    'RunFailed',
+    'Stopped',
+    'train',
+]
 
 _LAZY = {
+    'Checkpoint': 'resnet_jax.run',
     'EvaluationResult': 'resnet_jax.evaluation.metrics',
     'Predictor': 'resnet_jax.inference.predictor',
     'Run': 'resnet_jax.run',
+    'train': 'resnet_jax.run',
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the heavy names when they are first used."""
+    """Imports heavy names on first use, so that `--help` of a command is fast."""
     import importlib
 
     if name not in _LAZY:

@@ -1,27 +1,28 @@
-"""TODO errors."""
+"""Errors that commands print without a traceback: bad input, a failed run, a stop by a signal."""
 
 
 class InputError(Exception):
-    """Something that the user gave is wrong: a field, a flag, a folder, an image.
+    """Bad input from the user: a config field, a flag, a folder or an image.
 
     The message says what was expected, what was found and what to do. Commands print it without
-    a traceback and exit with status 2. (Not a `ValueError`: the flag libraries wrap those.)
+    a traceback and exit with status 2. It is not a `ValueError`, because the flag libraries catch
+    and wrap those.
     """
 
 
 class RunFailed(Exception):
-    """A run met something that it must not go on from, such as a loss that is not a number.
+    """A failure after which a run must not continue, such as a loss that is not a number.
 
-    What was saved before stays. Commands print the message without a traceback and exit with
-    status 1.
+    Everything that was saved before stays. Commands print the message without a traceback and exit
+    with status 1.
     """
 
 
 class Stopped(Exception):
-    """Somebody asked the process to stop, and it did so at a good moment.
+    """An orderly stop of the process, requested by a signal.
 
     Attributes:
-      number: of the signal; commands exit with status 128 plus this.
+      number: number of the signal; commands exit with status 128 + this number.
     """
 
     def __init__(self, number: int, message: str = 'stopped'):

@@ -1,6 +1,8 @@
-"""Evaluates: `python -m resnet_jax.evaluate --workdir=DIR [--split=...] [--checkpoint=...]`.
+"""Command that evaluates a checkpoint of a run.
 
-The last line of the output is a JSON object; accuracies are fractions.
+    python -m resnet_jax.evaluate --workdir=DIR [--split=...] [--checkpoint=...]
+
+The last line of the output is a JSON object, in which accuracies are fractions.
 """
 
 import json
@@ -14,18 +16,18 @@ from resnet_jax.devices import compilation_cache
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
 _COMPILATION_CACHE_DIR = flags.define_compilation_cache(compilation_cache.default_folder())
-_SPLIT = absl_flags.DEFINE_string('split', 'validation', 'validation or train.')
+_SPLIT = absl_flags.DEFINE_string('split', 'validation', 'Split to evaluate: validation or train.')
 _BATCH_SIZE = absl_flags.DEFINE_integer('batch_size', 0, "Images a step; 0 = the config's.")
 _AUDIT_MXNET_R = absl_flags.DEFINE_integer(
     'audit_mxnet_r',
     None,
-    "Also report what MXNet's R package called top-5 in 2016, in slices of so many examples: "
-    'docs/the-2016-number.md.',
+    "Also compute what MXNet's R package called top-5 in 2016, in slices of this many examples; "
+    'see docs/the-2016-number.md.',
 )
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Evaluates a checkpoint of a run and prints a table and a line of JSON."""
+    """Evaluates a checkpoint of a run, and prints a table and a line of JSON."""
     flags.require_no_arguments(arguments)
     from resnet_jax.console import terminal
     from resnet_jax.run import Run
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     }
     fields = ['split', 'step', 'num_examples', 'num_errors', 'loss', 'top1', 'top5']
     if result.mxnet_r_top5 is not None:
-        table['mxnet_r_top5'] = f'{result.mxnet_r_top5:.2%}, which is no top-5 accuracy'
+        table['mxnet_r_top5'] = f'{result.mxnet_r_top5:.2%}, which is not a top-5 accuracy'
         fields.append('mxnet_r_top5')
     for name, value in table.items():
         print(f'{name:12} {value}')

@@ -1,7 +1,9 @@
-"""Writes a network for others: `python -m resnet_jax.export --workdir=DIR --output=FILE`.
+"""Command that exports a trained network to a file.
 
-`--format=stablehlo` needs jax alone to run (docs/weights.md shows how); `safetensors` holds the
-arrays.
+    python -m resnet_jax.export --workdir=DIR --output=FILE [--format=safetensors]
+
+A file in the format `stablehlo` runs with jax alone (docs/weights.md shows how). A file in the
+format `safetensors` holds the weights only.
 """
 
 from collections.abc import Sequence
@@ -13,12 +15,16 @@ from resnet_jax.config import flags
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
 _OUTPUT = absl_flags.DEFINE_string('output', None, 'File to write.', required=True)
-_FORMAT = absl_flags.DEFINE_string('format', 'stablehlo', 'stablehlo or safetensors.')
-_PLATFORMS = absl_flags.DEFINE_list('platforms', 'cpu,cuda', 'Some of cpu, cuda, rocm and tpu.')
+_FORMAT = absl_flags.DEFINE_string(
+    'format', 'stablehlo', 'Format of the file: stablehlo or safetensors.'
+)
+_PLATFORMS = absl_flags.DEFINE_list(
+    'platforms', 'cpu,cuda', 'Platforms for stablehlo: one or more of cpu, cuda, rocm and tpu.'
+)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Exports a checkpoint of a run and prints what was written."""
+    """Exports a checkpoint of a run, and prints the names and sizes of the files."""
     flags.require_no_arguments(arguments)
     from resnet_jax.console import terminal
     from resnet_jax.run import Run

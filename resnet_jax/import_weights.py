@@ -1,7 +1,7 @@
-"""Makes a run's folder from published weights.
+"""Command that creates the folder of a run from published weights.
 
-python -m resnet_jax.import_weights --format=mxnet|timm|keras --weights=FILE --workdir=DIR
-  [--config=CONFIG]
+python -m resnet_jax.import_weights --format=mxnet|timm|keras|resnet_jax --weights=FILE
+  --workdir=DIR [--config=CONFIG]
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,20 @@ from absl import flags as absl_flags
 from resnet_jax.config import flags
 
 _FORMAT = absl_flags.DEFINE_string(
-    'format', None, 'mxnet, timm, keras, or resnet_jax for what export wrote.', required=True
+    'format',
+    None,
+    'Format of the file: mxnet, timm, keras, or resnet_jax for a file that export wrote.',
+    required=True,
 )
 _WEIGHTS = absl_flags.DEFINE_string(
-    'weights', None, 'File: .params, .safetensors, .h5 or .keras.', required=True
+    'weights', None, 'File of weights: .params, .safetensors, .h5 or .keras.', required=True
 )
 _WORKDIR = absl_flags.DEFINE_string('workdir', None, 'New folder for the run.', required=True)
 _CONFIG = flags.define_config(required=False)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Imports a file of weights and prints what was in it."""
+    """Imports a file of weights, and prints a description of its network."""
     flags.require_no_arguments(arguments)
     from resnet_jax.console import terminal
     from resnet_jax.training import imported_run

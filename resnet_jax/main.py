@@ -1,6 +1,6 @@
-"""Trains: `python -m resnet_jax.main --config=configs/resnet18.py [--workdir=DIR]`.
+"""Command that trains: `python -m resnet_jax.main --config=configs/resnet18.py [--workdir=DIR]`.
 
-The same command again continues from the latest checkpoint.
+The same command, run again, continues from the latest checkpoint.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ _WORKDIR = absl_flags.DEFINE_string(
     'workdir', '', 'Folder of the run. Default: runs/<config name>[-<data>].'
 )
 _COORDINATOR_ADDRESS = absl_flags.DEFINE_string(
-    'coordinator_address', '', 'host:port of process 0, in a run of several processes.'
+    'coordinator_address', '', 'Address of process 0 as host:port, in a run of several processes.'
 )
-_NUM_PROCESSES = absl_flags.DEFINE_integer('num_processes', 0, 'Processes of the run.')
+_NUM_PROCESSES = absl_flags.DEFINE_integer('num_processes', 0, 'Number of processes of the run.')
 _COMPILATION_CACHE_DIR = flags.define_compilation_cache(compilation_cache.default_folder())
-_PROCESS_ID = absl_flags.DEFINE_integer('process_id', -1, 'Of this process, from 0.')
+_PROCESS_ID = absl_flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Trains the config in its folder."""
+    """Trains the network of a config in the folder of its run."""
     flags.require_no_arguments(arguments)
     from resnet_jax.console import signals
 

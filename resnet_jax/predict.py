@@ -1,6 +1,8 @@
-"""Says what is in images: `python -m resnet_jax.predict --workdir=DIR IMAGE [IMAGE ...]`.
+"""Command that predicts the classes of images.
 
-With `--figure=out.png` it also draws them, each with bars for its five classes.
+    python -m resnet_jax.predict --workdir=DIR IMAGE [IMAGE ...]
+
+With `--figure=out.png` it also draws the images, each with bars for its five classes.
 """
 
 import sys
@@ -17,10 +19,18 @@ _COMPILATION_CACHE_DIR = flags.define_compilation_cache(compilation_cache.defaul
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the five most probable classes of each image; 1 if an image cannot be read."""
+    """Prints the five most probable classes of each image.
+
+    Returns:
+      The exit status: 1 if an image cannot be read, else 0. The other images are still predicted.
+
+    Raises:
+      InputError: if there are no images.
+      RunFailed: if the figure cannot be written.
+    """
     images = arguments[1:]
     if not images:
-        raise InputError('expected at least one image behind the flags, found none')
+        raise InputError('expected at least one image after the flags, found none; add its path')
     from resnet_jax.console import terminal
     from resnet_jax.run import Run
 

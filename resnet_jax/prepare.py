@@ -1,7 +1,9 @@
-"""Stores a data set once, smaller: `python -m resnet_jax.prepare --config=CONFIG --output=DIR`.
+"""Command that prepares a data set: resizes its images once, so that training reads them faster.
 
-Train from it with --config.data.source=tfds --config.data.dir=DIR. The same command again continues
-a preparation that was stopped.
+    python -m resnet_jax.prepare --config=CONFIG --output=DIR
+
+To train on the result, use --config.data.source=tfds --config.data.dir=DIR. If a preparation was
+stopped, the same command continues it.
 """
 
 from collections.abc import Sequence
@@ -13,13 +15,15 @@ from resnet_jax.config import flags
 
 _CONFIG = flags.define_config()
 _OUTPUT = absl_flags.DEFINE_string('output', None, 'New folder for the data set.', required=True)
-_SIZE = absl_flags.DEFINE_integer('size', 256, 'Short side in px.', lower_bound=1)
+_SIZE = absl_flags.DEFINE_integer('size', 256, 'Short side of the images in px.', lower_bound=1)
 _ENCODING = absl_flags.DEFINE_enum(
-    'encoding', 'jpeg', ['jpeg', 'raw'], 'raw: pixels; larger, and faster to read.'
+    'encoding', 'jpeg', ['jpeg', 'raw'], 'JPEG, or raw pixels: larger, and faster to read.'
 )
-_QUALITY = absl_flags.DEFINE_integer('quality', 90, 'Of the JPEGs.', lower_bound=1, upper_bound=100)
+_QUALITY = absl_flags.DEFINE_integer(
+    'quality', 90, 'Quality of the JPEGs.', lower_bound=1, upper_bound=100
+)
 _SHAPE = absl_flags.DEFINE_enum(
-    'shape', 'keep', ['keep', 'square'], 'keep the ratio, or cut out the centre square.'
+    'shape', 'keep', ['keep', 'square'], 'Keep the aspect ratio, or cut out the centre square.'
 )
 
 

@@ -1,7 +1,7 @@
-"""Draws what a run has to show: `python -m resnet_jax.report --workdir=DIR [--open=false]`.
+"""Command that writes the report of a run: `python -m resnet_jax.report --workdir=DIR`.
 
-Writes `DIR/report/`: pictures, the confused pairs, and `index.html` with everything in it. Nothing
-is evaluated again, and the run may be going on.
+It writes figures, a table of confused pairs, and `index.html` with everything to `DIR/report/`.
+Nothing is evaluated again. The run can still be in progress.
 """
 
 import sys
@@ -13,14 +13,16 @@ from absl import flags as absl_flags
 from resnet_jax.config import flags
 
 _WORKDIR = flags.define_workdir()
-_OPEN = absl_flags.DEFINE_boolean('open', True, 'Open the page in a browser, from a terminal.')
+_OPEN = absl_flags.DEFINE_boolean(
+    'open', True, 'Open the page in a browser, if the output is a terminal.'
+)
 _ORDER = absl_flags.DEFINE_enum(
-    'order', 'index', ['index', 'similarity'], 'Of the classes in the confusion matrices.'
+    'order', 'index', ['index', 'similarity'], 'Order of the classes in the confusion matrices.'
 )
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the report of a run, and prints where it is."""
+    """Writes the report of a run, and prints the path of its page."""
     flags.require_no_arguments(arguments)
     from pathlib import Path
 

@@ -1,13 +1,17 @@
-"""The Python face: what a running or finished experiment can do."""
+"""The Python face: training, and all that can be asked of a run."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from resnet_jax.checkpoints import trained_network
+from resnet_jax.checkpoints import selection
+from resnet_jax.checkpoints.trained_network import TrainedNetwork, load_trained_network
 from resnet_jax.config import checks
+from resnet_jax.console import signals, terminal
 from resnet_jax.data.sources import loading
 from resnet_jax.devices import backend, parallel
 from resnet_jax.errors import InputError
@@ -16,28 +20,137 @@ from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.evaluation.metrics import EvaluationResult
 from resnet_jax.inference import export
 from resnet_jax.inference.predictor import Predictor
+from resnet_jax.reports import columns
 from resnet_jax.storage.workdir import Workdir
+from resnet_jax.training import imported_run, loop
+
+
+def train(config: ConfigDict, folder: str | Path) -> 'Run':
+    """Trains a config in a folder, or continues the run that is there.
+
+    Progress goes to standard error. SIGTERM and SIGINT (Ctrl-C, or a notebook's interrupt) end the
+    training after the current step, which is saved. Outside of the main thread, where Python
+    receives no signals, they are not caught.
+
+    Args:
+      config: config of the run, such as `configs.resnet18.get_config('digits')`.
+      folder: folder of the run; created if it is missing.
+
+    Returns:
+      The run, once its last epoch is done.
+
+    Raises:
+      InputError: if the config, its data or the devices are not as expected, or the folder holds a
+        run of another config.
+      RunFailed: if the run must not go on; what was saved stays.
+      Stopped: if a signal asked the training to stop; the same call continues it.
+    """
+    checks.validate(config)
+    with signals.stop_requests() as request:
+        loop.train(config, Path(folder), terminal.set_up_logging(), request)
+    return Run(folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of a run.
+
+    Attributes:
+      step: number of completed steps.
+      epoch: the same in epochs.
+      scores: `top5`, `top1` and `loss` on the validation split; None if the step was not evaluated.
+      is_best: whether `checkpoint='best'` selects it.
+    """
+
+    step: int
+    epoch: float
+    scores: Mapping[str, float] | None
+    is_best: bool
 
 
 class Run:
-    """An experiment in its folder, read only.
+    """A run in its folder, finished or still going on. Nothing here changes it.
 
-    It computes on all devices of the process, however many the run was trained on.
+    Evaluation and prediction use all devices of this process, however many trained the run.
 
     Args:
-      folder: the `--workdir` of the training.
+      folder: folder of the run, the `--workdir` of the training.
 
     Raises:
-      InputError: when there is no run in the folder.
+      InputError: if there is no run in the folder.
     """
 
     def __init__(self, folder: str | Path):
         self.workdir = Workdir(Path(folder))
         self.config: ConfigDict = self.workdir.read_config()
 
+    @classmethod
+    def from_weights(
+        cls,
+        weights: str | Path,
+        folder: str | Path,
+        *,
+        file_format: str,
+        config: ConfigDict | None = None,
+    ) -> 'Run':
+        """Creates a run from a file of published weights, with one checkpoint at step 0.
+
+        Args:
+          weights: path of the file: `.params`, `.safetensors`, `.h5` or `.keras`.
+          folder: folder of the run, which must be new or empty.
+          file_format: 'mxnet', 'timm', 'keras', or 'resnet_jax' for what `export` wrote.
+          config: config to start from; None for the one of the weights' data set. Its network must
+            be the file's.
+
+        Raises:
+          InputError: if the file is damaged, unknown or contradicts the config, or the folder is
+            in use; then nothing is left behind.
+        """
+        imported_run.import_weights(file_format, Path(weights), Path(folder), config)
+        return cls(folder)
+
+    def __repr__(self) -> str:
+        model = self.config.model
+        network = f'ResNet-{model.depth} v2 ({model.variant}) on {self.config.data.name}'
+        try:
+            rows = self.workdir.read_metrics()
+        except InputError:
+            return f'<Run {str(self.workdir.path)!r}: {network}, metrics.csv is damaged>'
+        if not rows:
+            return f'<Run {str(self.workdir.path)!r}: {network}, not evaluated yet>'
+        best = max(rows, key=_sort_key)
+        return (
+            f'<Run {str(self.workdir.path)!r}: {network}, epoch {rows[-1]["epoch"]} of '
+            f'{self.config.num_epochs}, best top-5 {float(best["validation_top5"]):.2%} and top-1 '
+            f'{float(best["validation_top1"]):.2%} at epoch {best["epoch"]}>'
+        )
+
     def class_names(self) -> tuple[str, ...]:
         """Returns the names of the classes in index order."""
         return self.workdir.read_class_names()
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Returns `metrics.csv` as float64 arrays by column, one value for each evaluation.
+
+        The columns are `step`, `epoch`, `learning_rate`, `train_loss`, `train_top1`, `train_top5`,
+        `validation_loss`, `validation_top1`, `validation_top5` (accuracies are fractions),
+        `images_per_second` and `input_wait_fraction`; nan where nothing was measured. There are no
+        columns before the first evaluation.
+
+        Raises:
+          InputError: if the file is damaged.
+        """
+        return columns.read_metrics(self.workdir)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Returns the checkpoints of the run, oldest first, without damaged ones."""
+        folder = self.workdir.checkpoints
+        known = selection.read_all_metadata(folder)
+        best = selection.resolve(folder, 'best') if known else None
+        return [
+            Checkpoint(step, metadata.epoch, metadata.scores, step == best)
+            for step, metadata in known.items()
+        ]
 
     def evaluate(
         self,
@@ -52,12 +165,12 @@ class Run:
           split: 'validation' or 'train', as the run's config defines them.
           checkpoint: 'best' (validation top-5, then top-1, then the later step), 'latest', a step,
             or 'epoch:N'.
-          batch_size: images a step; 0 for the config's. The result does not depend on it.
-          audit_mxnet_r: also compute `mxnet_r_top5`, in slices of so many examples in stored
-            order (docs/the-2016-number.md).
+          batch_size: images in each step; 0 for the config's. The result does not depend on it.
+          audit_mxnet_r: number of examples in a slice for `mxnet_r_top5`, which is then computed
+            too (docs/the-2016-number.md).
 
         Raises:
-          InputError: for an unknown split or checkpoint, or data that is not there.
+          InputError: if the split or checkpoint is unknown, or the data is not there.
         """
         splits = {
             'validation': self.config.data.validation_split,
@@ -70,9 +183,7 @@ class Run:
         if audit_mxnet_r is not None:
             mxnet_r.require_slice_size(audit_mxnet_r)
         mesh = backend.all_devices()
-        trained = trained_network.load_trained_network(
-            self.workdir, checkpoint, parallel.replicated(mesh)
-        )
+        trained = load_trained_network(self.workdir, checkpoint, parallel.replicated(mesh))
         source = loading.load_source(self.config, splits[split])
         checks.validate_classes(
             self.config,
@@ -99,7 +210,7 @@ class Run:
           checkpoint: as in `evaluate`.
 
         Raises:
-          InputError: for an unknown checkpoint.
+          InputError: if the checkpoint is unknown or damaged.
         """
         return Predictor(self._load(checkpoint))
 
@@ -110,40 +221,45 @@ class Run:
         file_format: str = 'stablehlo',
         platforms: Sequence[str] = ('cpu', 'cuda'),
     ) -> list[Path]:
-        """Writes the network and the weights of a checkpoint into a file that others can use.
+        """Writes the network and the weights of a checkpoint into a file for use elsewhere.
 
         Args:
-          output: the file.
+          output: path of the file.
           checkpoint: as in `evaluate`.
-          file_format: 'stablehlo', from images to probabilities, which jax alone can run, with
-            class names and preprocessing in a JSON file beside it; or 'safetensors', the arrays.
-          platforms: that the StableHLO is for: 'cpu', 'cuda', 'rocm', 'tpu'.
+          file_format: 'stablehlo' (from images to probabilities; jax alone can run it; class names
+            and preprocessing go to a JSON file of the same name) or 'safetensors' (the arrays).
+          platforms: platforms that can run the StableHLO: 'cpu', 'cuda', 'rocm', 'tpu'.
 
         Returns:
           The files that were written.
 
         Raises:
-          InputError: for an unknown checkpoint, format or platform, or a folder that is not there.
+          InputError: if the checkpoint, format or platform is unknown, or the folder is missing.
         """
         export.require_possible(Path(output), file_format, platforms)
         return export.export(self._load(checkpoint), Path(output), file_format, platforms)
 
-    def _load(self, checkpoint: str | int) -> trained_network.TrainedNetwork:
+    def _load(self, checkpoint: str | int) -> TrainedNetwork:
         sharding = SingleDeviceSharding(backend.all_devices().devices.flat[0])
-        return trained_network.load_trained_network(self.workdir, checkpoint, sharding)
+        return load_trained_network(self.workdir, checkpoint, sharding)
 
     def write_report(self, order: str = 'index') -> Path:
-        """Draws what the run has to show, without evaluating anything again.
+        """Writes the report: figures of the run and one page. Nothing is evaluated again.
 
         Args:
-          order: of the classes in the confusion matrices, 'index' or 'similarity'.
+          order: order of the classes in the confusion matrices, 'index' or 'similarity'.
 
         Returns:
-          The page, `report/index.html`, beside which the pictures lie.
+          Path of the page, `report/index.html`, next to which the figures lie.
 
         Raises:
-          InputError: without an evaluation, or with damaged files.
+          InputError: if the run has no evaluation yet, or its files are damaged.
         """
         from resnet_jax.reports import report  # matplotlib, which nothing else here needs
 
         return report.write_report(self.workdir, order)
+
+
+def _sort_key(row: Mapping[str, str]) -> tuple[float, float, int]:
+    """Orders rows of `metrics.csv` as checkpoints are ranked."""
+    return float(row['validation_top5']), float(row['validation_top1']), int(row['step'])

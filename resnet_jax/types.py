@@ -1,4 +1,4 @@
-"""Words that every floor shares: the batch, a prediction, the error for bad input."""
+"""Types that all packages share: a batch of examples and a prediction."""
 
 from typing import NamedTuple, TypedDict
 
@@ -10,9 +10,10 @@ class Batch(TypedDict):
 
     Attributes:
       image: uint8 `[N, H, W, 3]`, RGB levels 0-255.
-      label: int32 `[N]`.
-      mask: bool `[N]`, False where a row only fills up the batch or its image was skipped.
-      id: int64 `[N]`, the example's position in its stored split; -1 where a row only fills up.
+      label: int32 `[N]`, class indices.
+      mask: bool `[N]`, False for rows that only fill up the batch and for skipped images.
+      id: int64 `[N]`, positions of the examples in their stored split; -1 for rows that only fill
+        up the batch.
     """
 
     image: np.ndarray
@@ -22,8 +23,14 @@ class Batch(TypedDict):
 
 
 class Prediction(NamedTuple):
-    """One of the classes that a network sees in an image."""
+    """A class that a network predicts for an image.
 
-    index: int
+    Attributes:
+      index: index of the class.
+      name: name of the class.
+      probability: softmax probability of the class, 0-1.
+    """
+
+    index: int  # type: ignore[assignment]  # hides `tuple.index`
     name: str
     probability: float

@@ -53,7 +53,7 @@ MAX_FUNCTION_LINES = 60
 
 
 def is_in(module: str, places: str) -> bool:
-    """Says whether a module is one of some modules or lies in one of some packages."""
+    """Returns whether a module is one of the places or is in one of them."""
     return any(f'{module}.'.startswith(f'{place}.') for place in places.split())
 
 
@@ -66,7 +66,7 @@ def row_of(module: str) -> int | None:
 
 
 def names_used(tree: ast.AST) -> set[str]:
-    """Returns all that is imported, and attributes of it, as dotted names."""
+    """Returns the dotted names of all imports and of their attributes."""
     names, aliases = set(), {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -100,7 +100,7 @@ def imported_modules(source: str, modules: set[str]) -> set[str]:
 
 
 def violations(files: dict[str, str]) -> list[str]:
-    """Returns what breaks the rules in `{module: source}`, a line each."""
+    """Returns the violations of the rules in `{module: source}`, one line for each."""
     lines = []
     graph = {module: imported_modules(source, set(files)) for module, source in files.items()}
     for module, source in files.items():
@@ -127,13 +127,13 @@ def violations(files: dict[str, str]) -> list[str]:
 
 
 def is_above(other: str, module: str) -> bool:
-    """Says whether a module's row is above another's; the modules of row 0 know nobody."""
+    """Returns whether a module's row is above another's; modules of row 0 import no module."""
     other_row, row = row_of(other), row_of(module)
     return other_row is not None and row is not None and other_row < row
 
 
 def sizes(module: str, source: str) -> list[str]:
-    """Returns which files and functions are too long, a line each."""
+    """Returns the files and functions that are too long, one line for each."""
     lines = []
     limit = MAX_COMMAND_LINES if module in COMMANDS.split() else MAX_FILE_LINES
     if source.count('\n') > limit:
@@ -148,7 +148,7 @@ def sizes(module: str, source: str) -> list[str]:
 
 
 def eager(source: str) -> list[str]:
-    """Returns what a command imports at once that would make `--help` slow."""
+    """Returns the imports at the top of a command that make `--help` slow."""
     top = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return [
         name

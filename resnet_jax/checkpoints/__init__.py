@@ -1,5 +1,4 @@
-"""Checkpoints: their format, writing, reading, which are kept, what happens to damaged ones,
-and opening a trained network.
+"""Checkpoints: format, writing, reading, selection, recovery from damage, and trained networks.
 
-Works on any tree of named arrays. Knows nothing of optimizers, training or data sets.
+States are trees of named arrays. This package does not depend on optimizers, training or data sets.
 """

@@ -1,12 +1,12 @@
 """The format of a checkpoint: metadata, named arrays and their checksum.
 
-A checkpoint is Orbax's folder `<step>/`. It holds the items `state` (named arrays, one copy
-whatever the number of devices), `metadata` (JSON: `step`, `epoch`, `train_sums`, `scores`,
-`checksum`) and, where the step was evaluated, `metrics` (JSON: the scores again, by which Orbax
-chooses what to keep).
+A checkpoint is a folder `<step>/` that Orbax writes. It holds the items `state` (named arrays, one
+copy for any number of devices), `metadata` (JSON: `step`, `epoch`, `train_sums`, `scores`,
+`checksum`) and, if the step was evaluated, `metrics` (JSON: the same scores, by which Orbax chooses
+which checkpoints to keep).
 
-Orbax stores no checksum of the arrays. Ours is the CRC-32 of all arrays and of the metadata. It is
-compared whenever a checkpoint is read.
+Orbax stores no checksum of the arrays. `checksum` is the CRC-32 of the metadata and all arrays. It
+is verified whenever the arrays of a checkpoint are read.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import numpy as np
 from resnet_jax.errors import InputError
 
 REPLACED = 'replaced-'
-"""Prefix of the folder of a checkpoint while the same step is written again."""
+"""Prefix of the folder that keeps an old checkpoint while its step is written again."""
 
 _CHECKSUM_ORDER = ('step', 'params', 'batch_stats', 'opt_state', 'ema_params', 'ema_batch_stats')
 """The order of the parts of a state in its checksum; within a part, arrays are sorted by path."""
@@ -32,11 +32,11 @@ Scores = Mapping[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What is saved with a state.
+    """Metadata of a checkpoint, saved with the state.
 
     Attributes:
       step: number of completed steps.
-      epoch: the same in epochs.
+      epoch: number of completed epochs, with a fraction.
       train_sums: sums of the training metrics since the last row of `metrics.csv`.
       scores: results on the validation split at this step, or None if it was not evaluated.
     """
@@ -57,14 +57,14 @@ def compute_checksum(tree: Any, metadata: Metadata) -> str:
 
     Args:
       tree: a state, or its arrays by name.
-      metadata: saved with the state.
+      metadata: metadata that is saved with the state.
     """
     crc = zlib.crc32(json.dumps(dataclasses.asdict(metadata), sort_keys=True).encode())
     arrays = named_arrays(tree)
     for name in sorted(arrays, key=_position_in_checksum):
         array = arrays[name]
         crc = zlib.crc32(f'{name} {array.dtype} {array.shape}'.encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
     return f'{crc:08x}'
 
 
@@ -77,7 +77,8 @@ def _position_in_checksum(name: str) -> tuple[int, list[str]]:
 def named_arrays(tree: Any) -> dict[str, Any]:
     """Returns the arrays of a tree by name, such as `params/head/kernel`.
 
-    A state, Orbax's description of a state, and the result of this function give the same names.
+    A state, the description of a state by Orbax, and the result of this function all give the same
+    names.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
@@ -96,7 +97,7 @@ def require_same_arrays(expected: Any, stored: Any, *, what: str) -> None:
       what: name of the place where it is stored, for the message.
 
     Raises:
-      InputError: when they differ; lists the arrays that do.
+      InputError: if the trees differ; the message lists the arrays that differ.
     """
     expected_shapes, stored_shapes = (
         {name: tuple(leaf.shape) for name, leaf in named_arrays(tree).items()}

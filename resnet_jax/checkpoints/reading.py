@@ -25,7 +25,7 @@ def list_steps(folder: Path) -> list[int]:
     """Returns the steps that have a checkpoint, whole or damaged, in ascending order.
 
     Args:
-      folder: the run's `checkpoints/`, which need not exist.
+      folder: folder `checkpoints/` of the run; it need not exist.
     """
     if not folder.is_dir():
         return []
@@ -33,10 +33,10 @@ def list_steps(folder: Path) -> list[int]:
 
 
 def read_metadata(folder: Path, step: int) -> Metadata:
-    """Returns what was saved with a state.
+    """Returns the metadata of a checkpoint.
 
     Raises:
-      InputError: when the checkpoint is missing or damaged.
+      InputError: if the checkpoint is missing or its metadata is damaged.
     """
     return _read_metadata(folder / str(step))[0]
 
@@ -53,7 +53,7 @@ def _read_metadata(path: Path) -> tuple[Metadata, str]:
             scores = {**metadata.scores, 'step': metadata.step}
             numbers += rank(scores)
             stored = json.loads((path / 'metrics' / 'metrics').read_text())
-            # Compared as text, because a loss may be nan, which equals nothing.
+            # Compared as text, because a loss can be nan, which is not equal to itself.
             same_scores = json.dumps(stored, sort_keys=True) == json.dumps(scores, sort_keys=True)
         if not all(map(math.isfinite, numbers)):
             raise ValueError('a number that is not finite')
@@ -62,26 +62,28 @@ def _read_metadata(path: Path) -> tuple[Metadata, str]:
     if metadata.step != int(path.name):
         raise InputError(f'{path}: expected step {path.name}, found step {metadata.step}')
     if not same_scores:
-        raise InputError(f'{path}: expected equal scores in metadata and metrics, found others')
+        raise InputError(
+            f'{path}: expected the same scores in metadata and metrics, found different scores'
+        )
     return metadata, checksum
 
 
 def restore(
     folder: Path, step: int, abstract_state: Any, sharding: Sharding
 ) -> tuple[Any, Metadata]:
-    """Reads a whole state onto devices and compares its checksum.
+    """Reads a whole state, verifies its checksum and puts it onto devices.
 
     Args:
-      folder: the run's `checkpoints/`.
+      folder: folder `checkpoints/` of the run.
       step: one of `list_steps(folder)`.
-      abstract_state: tree of shapes and dtypes, which must be the checkpoint's.
-      sharding: where every array goes, on any number of devices.
+      abstract_state: tree of the shapes and dtypes that the checkpoint must have.
+      sharding: sharding of every array, on any number of devices.
 
     Returns:
       The tree with arrays in place of shapes, and the metadata.
 
     Raises:
-      InputError: when the checkpoint is damaged or holds other arrays; says how.
+      InputError: if the checkpoint is damaged or holds other arrays; the message says which.
     """
 
     def check(stored: Mapping[str, Any]) -> None:
@@ -94,7 +96,7 @@ def restore(
 
 
 def place(tree: Any, sharding: Sharding) -> Any:
-    """Puts host arrays onto devices, those of other processes included."""
+    """Puts the arrays of a tree onto devices, including the devices of other processes."""
 
     def put(array: np.ndarray) -> jax.Array:
         return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
@@ -105,30 +107,32 @@ def place(tree: Any, sharding: Sharding) -> Any:
 def read_arrays(
     folder: Path, step: int, check: Callable[[Mapping[str, Any]], None]
 ) -> tuple[dict[str, np.ndarray], Metadata]:
-    """Reads the arrays of a checkpoint by name and compares their checksum.
+    """Reads the arrays of a checkpoint by name and verifies their checksum.
 
     Args:
-      folder: the run's `checkpoints/`.
+      folder: folder `checkpoints/` of the run.
       step: one of `list_steps(folder)`.
-      check: called with a description of the stored arrays by name, each with a `shape`, before
-        any is read. It must refuse shapes that nobody expects, which could take all memory.
+      check: function that is called before any array is read. Its argument describes the stored
+        arrays by name, each with a `shape`. It must refuse unexpected shapes, because a damaged
+        shape could exhaust the memory.
 
     Raises:
-      InputError: when the checkpoint is damaged, or `check` raises it.
+      InputError: if the checkpoint is damaged, or if `check` raises it.
     """
     path = folder / str(step)
     metadata, checksum = _read_metadata(path)
     arrays = _read_stores(path, check)
-    if compute_checksum(arrays, metadata) != checksum:
-        raise InputError(f'{path}: expected the checksum {checksum}, found other bytes')
+    actual = compute_checksum(arrays, metadata)
+    if actual != checksum:
+        raise InputError(f'{path}: expected checksum {checksum}, found {actual}')
     return arrays, metadata
 
 
 def _read_stores(path: Path, check: Callable[[Mapping[str, Any]], None]) -> dict[str, np.ndarray]:
-    """Reads the arrays straight from the store that Orbax wrote.
+    """Reads arrays directly from the store that Orbax wrote.
 
-    Orbax reads all arrays at once with asyncio. When one fails, it abandons the others, which then
-    print tracebacks for as long as the process lives.
+    Orbax itself reads all arrays at once with asyncio. If one read fails, Orbax abandons the other
+    reads, and they print tracebacks until the process ends.
     """
     root = {'driver': 'file', 'path': f'{path.absolute() / "state"}/'}
     try:

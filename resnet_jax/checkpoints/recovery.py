@@ -1,4 +1,4 @@
-"""Restoring the newest whole checkpoint, and moving damaged ones out of the way."""
+"""Recovery from damaged checkpoints: restores the newest whole one and moves the damaged aside."""
 
 import shutil
 from pathlib import Path
@@ -16,24 +16,24 @@ from resnet_jax.errors import InputError
 def restore_newest(
     folder: Path, abstract_state: Any, sharding: Sharding, *, may_move: bool
 ) -> tuple[Any, Metadata] | None:
-    """Reads the newest whole checkpoint, and moves damaged ones out of the way.
+    """Reads the newest whole checkpoint and moves damaged checkpoints aside.
 
     Args:
-      folder: the run's `checkpoints/`.
+      folder: folder `checkpoints/` of the run.
       abstract_state: as in `restore`.
       sharding: as in `restore`.
-      may_move: whether this process moves `<step>` to `damaged-<step>`.
+      may_move: whether this process moves a damaged `<step>` to `damaged-<step>`.
 
     Returns:
-      The state and its metadata, or None when there has never been a checkpoint.
+      The state and its metadata, or None if the run has never had a checkpoint.
 
     Raises:
-      InputError: when there are checkpoints and none is whole; then none is moved.
+      InputError: if there are checkpoints but none is whole; then nothing is moved.
     """
     if may_move:
         _put_back_replaced(folder)
-    processes.wait_for_all_processes()  # they must find the same
-    damage: dict[int, InputError] = {}
+    processes.wait_for_all_processes()  # all processes must see the same folders
+    errors: dict[int, InputError] = {}
     newest = None
     for step in reversed(list_steps(folder)):
         try:
@@ -42,24 +42,24 @@ def restore_newest(
             else:
                 read_metadata(folder, step)
         except InputError as error:
-            damage[step] = error
-    if newest is None and (damage or list(folder.glob('damaged-*'))):
-        lines = [str(error) for error in damage.values()]
+            errors[step] = error
+    if newest is None and (errors or list(folder.glob('damaged-*'))):
+        lines = [str(damage) for damage in errors.values()]
         lines += [str(path) for path in sorted(folder.glob('damaged-*'))]
         raise InputError(
             f'{folder}: expected a whole checkpoint, found only damaged ones:\n  '
             + '\n  '.join(lines)
-            + '\nPut a whole one there, or start again in another --workdir'
+            + '\nCopy a whole one there from a backup, or start a new run in another --workdir'
         )
-    for step, error in damage.items():
-        logging.error('%s; it is now %s', error, folder / f'damaged-{step}')
+    for step, damage in errors.items():
+        logging.error('%s; it is moved to %s', damage, folder / f'damaged-{step}')
         if may_move:
             _move_aside(folder, step)
     return newest
 
 
 def _put_back_replaced(folder: Path) -> None:
-    """Finishes what `CheckpointWriter.replace` could not."""
+    """Restores each old checkpoint that `CheckpointWriter.replace` did not get to replace."""
     for path in folder.glob(f'{REPLACED}*'):
         replacement = folder / path.name.removeprefix(REPLACED)
         if replacement.exists():

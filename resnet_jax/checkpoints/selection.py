@@ -1,4 +1,4 @@
-"""Which checkpoint is meant: 'best', 'latest', a step, or 'epoch:N'."""
+"""Selection of a checkpoint by name: 'best', 'latest', a step, or 'epoch:N'."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +10,11 @@ from resnet_jax.checkpoints.reading import list_steps, read_metadata
 from resnet_jax.errors import InputError
 
 
-def resolve(folder: Path, which: str | int) -> int:
-    """Turns 'best', 'latest', a step, or 'epoch:N' into a step.
+def read_all_metadata(folder: Path) -> dict[int, Metadata]:
+    """Returns the metadata of all checkpoints by step, ascending; damaged ones are logged.
 
-    Raises:
-      InputError: when there is no such checkpoint; lists those that there are.
+    Args:
+      folder: folder `checkpoints/` of the run.
     """
     known: dict[int, Metadata] = {}
     for step in list_steps(folder):
@@ -22,17 +22,32 @@ def resolve(folder: Path, which: str | int) -> int:
             known[step] = read_metadata(folder, step)
         except InputError as error:
             logging.warning('%s', error)
-    step = _find(known, str(which))
-    if step not in known:
-        there = [f'{step} (epoch {metadata.epoch:g})' for step, metadata in known.items()]
+    return known
+
+
+def resolve(folder: Path, which: str | int) -> int:
+    """Returns the step of the checkpoint that a name selects.
+
+    Args:
+      folder: folder `checkpoints/` of the run.
+      which: 'best', 'latest', a step, or 'epoch:N'. 'best' is the latest step if no step was
+        evaluated.
+
+    Raises:
+      InputError: if there is no such checkpoint; the message lists the existing ones.
+    """
+    known = read_all_metadata(folder)
+    selected = _select(known, str(which))
+    if selected is None or selected not in known:
+        existing = [f'{step} (epoch {metadata.epoch:g})' for step, metadata in known.items()]
         raise InputError(
             f'checkpoint {which!r} in {folder}: expected best, latest, epoch:N or one of the '
-            f'steps {", ".join(there) or "(there are none)"}'
+            f'existing steps, found these steps: {", ".join(existing) or "none"}'
         )
-    return step
+    return selected
 
 
-def _find(known: Mapping[int, Metadata], which: str) -> int | None:
+def _select(known: Mapping[int, Metadata], which: str) -> int | None:
     if which == 'latest':
         return max(known, default=None)
     if which == 'best':

@@ -1,4 +1,4 @@
-"""A trained network, opened from the folder of a run without building an optimizer."""
+"""Trained networks, loaded from the checkpoints of a run without an optimizer."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ class TrainedNetwork:
     """A network with the weights of a checkpoint.
 
     Attributes:
-      config: the run's.
-      class_names: names in index order.
+      config: config of the run.
+      class_names: names of the classes, in index order.
       model: the network, for use outside of training.
-      variables: `{'params': ..., 'batch_stats': ...}` for evaluation, unstacked; the averaged ones
-        if the run averages its weights.
+      variables: `{'params': ..., 'batch_stats': ...}` for evaluation, unstacked; the averaged
+        arrays if the run averages its weights.
       step: step of the checkpoint.
       sharding: sharding of the arrays; None for the default device.
     """
@@ -37,7 +37,7 @@ class TrainedNetwork:
     sharding: Sharding | None = None
 
     def model_variables(self) -> dict[str, Any]:
-        """Returns the variables as the network takes them: stacked where it has loops."""
+        """Returns the variables on the devices, stacked if the network has loops."""
         stacked = stacking.stack_blocks(self.variables, self.model.num_scanned)
         return jax.device_put(stacked, self.sharding)
 
@@ -45,15 +45,15 @@ class TrainedNetwork:
 def load_trained_network(
     workdir: Workdir, checkpoint: str | int, sharding: Sharding
 ) -> TrainedNetwork:
-    """Opens the network of a run.
+    """Loads the network of a run.
 
     Args:
-      workdir: the run's.
+      workdir: folder of the run.
       checkpoint: 'best', 'latest', a step, or 'epoch:N'.
-      sharding: where the arrays go.
+      sharding: sharding of every array.
 
     Raises:
-      InputError: when there is no such run or checkpoint, or when it is damaged.
+      InputError: if there is no such run or checkpoint, or if the checkpoint is damaged.
     """
     config = workdir.read_config()
     class_names = workdir.read_class_names()
@@ -65,18 +65,21 @@ def load_trained_network(
         _require_network(expected, stored, what=str(workdir.checkpoints / str(step)))
 
     arrays, _ = reading.read_arrays(workdir.checkpoints, step, check)
-    average = 'ema_' if any(name.startswith('ema_') for name in arrays) else ''
-    in_order = [arrays[average + name] for name in named_arrays(expected)]
+    prefix = 'ema_' if any(name.startswith('ema_') for name in arrays) else ''
+    in_order = [arrays[prefix + name] for name in named_arrays(expected)]
     variables = jax.tree.unflatten(jax.tree.structure(expected), in_order)
     variables = reading.place(variables, sharding)
     return TrainedNetwork(config, class_names, model, variables, step, sharding)
 
 
 def _require_network(expected: Any, stored: Mapping[str, Any], *, what: str) -> None:
-    """Checks that a checkpoint has the arrays of a network, and an optimizer's of the same shapes.
+    """Checks that a checkpoint holds the arrays of a network and of its optimizer.
+
+    The arrays of the optimizer, whose names are unknown here, must be scalars or have the shape of
+    an array of the network.
 
     Raises:
-      InputError: when it has others.
+      InputError: if it holds other arrays.
     """
     averages = {name: array for name, array in stored.items() if name.startswith('ema_')}
     weights = {

@@ -1,4 +1,4 @@
-"""Writing checkpoints in the background, and choosing which to keep."""
+"""Writing checkpoints in the background, and deleting old ones."""
 
 import dataclasses
 import shutil
@@ -15,11 +15,12 @@ from resnet_jax.errors import RunFailed
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of a run in the background, and deletes those that nobody wants.
+    """Writes the checkpoints of a run in the background, and deletes old ones.
 
     Args:
-      folder: the run's `checkpoints/`; what it holds must be whole (`restore_newest`).
-      keep: how many of the latest to keep beside the best; 0 keeps all.
+      folder: folder `checkpoints/` of the run. All its checkpoints must be whole, which
+        `restore_newest` ensures.
+      keep: number of latest checkpoints to keep, in addition to the best one; 0 keeps all.
     """
 
     def __init__(self, folder: Path, *, keep: int):
@@ -33,7 +34,7 @@ class CheckpointWriter:
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
-                best_fn=rank,  # makes Orbax store metrics; the policies decide what is kept
+                best_fn=rank,  # makes Orbax store metrics; the policies decide which to keep
                 preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             ),
             item_handlers={
@@ -49,24 +50,24 @@ class CheckpointWriter:
         try:
             self._manager.close()
         except OSError as failure:
-            if not isinstance(error, RunFailed):  # that one has said why the run ends
+            if not isinstance(error, RunFailed):  # a RunFailed already says why the run ends
                 raise self._failure(failure) from failure
 
     def save(self, state: Any, metadata: Metadata) -> None:
-        """Begins to write a checkpoint; returns when the arrays are copied from the devices.
+        """Starts to write a checkpoint; returns once the arrays are copied from the devices.
 
         Args:
-          state: replicated over all processes.
-          metadata: of the same step.
+          state: state of the run, replicated over all processes.
+          metadata: metadata of the same step.
 
         Raises:
-          RunFailed: when this one or the one before cannot be written.
-          RuntimeError: when the step is not newer than the latest.
+          RunFailed: if this checkpoint or the previous one cannot be written.
+          RuntimeError: if the step is not after the latest saved step.
         """
         step, scores = metadata.step, metadata.scores
         latest = self._manager.latest_step()
         if latest is not None and step <= latest:
-            raise RuntimeError(f'{self._folder}: expected a step behind {latest}, found {step}')
+            raise RuntimeError(f'{self._folder}: expected a step after {latest}, found {step}')
         content = dataclasses.asdict(metadata)
         content['checksum'] = compute_checksum(state, metadata)
         try:
@@ -84,10 +85,13 @@ class CheckpointWriter:
             raise RuntimeError(f'{self._folder}: Orbax declined to save step {step}')
 
     def replace(self, state: Any, metadata: Metadata) -> None:
-        """Writes a step again that was saved before it was evaluated.
+        """Writes a checkpoint again whose step was saved before it was evaluated.
 
-        The old one is put aside until the new one is on the disk; `restore_newest` would put it
-        back.
+        The old checkpoint is kept under another name until the new one is on the disk. If the
+        process ends before that, `restore_newest` restores the old one.
+
+        Raises:
+          RunFailed: if the new checkpoint cannot be written.
         """
         self.wait()
         aside = self._folder / f'{REPLACED}{metadata.step}'
@@ -101,10 +105,10 @@ class CheckpointWriter:
             shutil.rmtree(aside)
 
     def wait(self) -> None:
-        """Returns when all that was saved is on the disk.
+        """Waits until all saved checkpoints are on the disk.
 
         Raises:
-          RunFailed: when it cannot be written.
+          RunFailed: if a checkpoint cannot be written.
         """
         try:
             self._manager.wait_until_finished()
@@ -113,16 +117,17 @@ class CheckpointWriter:
 
     def _failure(self, error: OSError) -> RunFailed:
         return RunFailed(
-            f'{self._folder}: cannot write a checkpoint: {error}. Older checkpoints are as they '
-            'were; make room or mend the disk, and start the same command again'
+            f'{self._folder}: a checkpoint cannot be written: {error}. Every older checkpoint is '
+            'intact; free some space or repair the disk, and run the same command again'
         )
 
 
 def _state_handler() -> ocp.PyTreeCheckpointHandler:
-    """Returns Orbax's handler of trees, changed to write the first device's copy of each array.
+    """Returns Orbax's handler of trees, set to write only the first device's copy of each array.
 
-    By default Orbax writes a slice of each replica, and compiles a program for every shape to cut
-    it out: seconds before the first save of a small network, for nothing on one machine.
+    By default, Orbax writes a slice of each replica and compiles a program for every shape to cut
+    the slices. This took seconds before the first save of a small network, and has no advantage on
+    one machine.
     """
     handlers = ocp.type_handlers
     return ocp.PyTreeCheckpointHandler(

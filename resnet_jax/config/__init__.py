@@ -1,6 +1,5 @@
-"""The settings of a run: the schema with its defaults, the data sets, the checks, the command
-line.
+"""Configuration of a run: the schema with its defaults, data sets, checks, command-line flags.
 
-Knows nothing of JAX, TensorFlow or files of data, so that `--help` and a wrong field answer at
-once.
+Imports neither JAX nor TensorFlow and reads no data, so that `--help` and the message about a wrong
+field appear at once.
 """

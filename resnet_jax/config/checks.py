@@ -1,6 +1,6 @@
-"""Checks on a config: types, values, combinations, and what may change when a run is continued.
+"""Config validation: types, choices, ranges and combinations of fields.
 
-Every message names the field, the value found and what is allowed.
+Every message names the field, its value and the values that are allowed.
 """
 
 import ast
@@ -30,7 +30,7 @@ CHOICES = {
     'optimizer.frozen': ('none', 'backbone'),
     'schedule.name': ('step', 'exponential', 'cosine', 'constant'),
 }
-
+"""The allowed values of each field that has a fixed set of them."""
 
 _AT_LEAST_1 = (lambda value: value >= 1), 'at least 1'
 
@@ -70,6 +70,7 @@ RANGES = {
     'checkpoint_every_steps': _AT_LEAST_0,
     'keep_checkpoints': _AT_LEAST_0,
 }
+"""For each numeric field, a predicate that says whether a value is allowed, and its description."""
 
 
 def _same_type(value: Any, default: Any) -> bool:
@@ -84,17 +85,21 @@ def _type_message(field: str, value: Any, default: Any) -> str:
 
 
 def unknown_field_message(field: str) -> str:
-    """Says that no such field exists, and which ones come near."""
+    """Returns a message that the field does not exist, with the names of similar fields."""
     fields = list(flatten(get_config()))
-    near = difflib.get_close_matches(field, fields, n=3, cutoff=0.5) or [
+    similar = difflib.get_close_matches(field, fields, n=3, cutoff=0.5) or [
         name for name in fields if name.endswith('.' + field.rsplit('.', 1)[-1])
     ]
-    hint = f'did you mean {" or ".join(near)}?' if near else f'the fields are {", ".join(fields)}'
+    hint = (
+        f'did you mean {" or ".join(similar)}?'
+        if similar
+        else f'the fields are {", ".join(fields)}'
+    )
     return f'config.{field}: there is no such field; {hint}'
 
 
 def field_type_message(field: str, text: str) -> str:
-    """Says what type a field has, for text on the command line that cannot be read as one."""
+    """Returns a message about text on the command line that does not fit the field's type."""
     default = flatten(get_config())[field]
     try:
         value = ast.literal_eval(text)
@@ -107,7 +112,7 @@ def validate(config: ConfigDict) -> None:
     """Checks every field and combination that can be checked without data or devices.
 
     Raises:
-      InputError: names the field, the value found and what is allowed.
+      InputError: if a field or a combination of fields is not allowed.
     """
     flat, defaults = flatten(config), flatten(get_config())
     for field in flat:
@@ -152,17 +157,18 @@ def _validate_combinations(flat: dict[str, Any]) -> None:
         cifar_blocks(flat['model.depth'])
     boundaries = flat['schedule.boundaries_epochs']
     _validate_numbers(flat, 'schedule.boundaries_epochs')
-    rising = all(a < b for a, b in zip((0, *boundaries), boundaries, strict=False))
-    _require(flat, 'schedule.boundaries_epochs', rising, 'epochs above 0 in rising order')
+    increasing = all(a < b for a, b in zip((0, *boundaries), boundaries, strict=False))
+    allowed = 'strictly increasing epochs above 0'
+    _require(flat, 'schedule.boundaries_epochs', increasing, allowed)
     if flat['data.resize_size'] < flat['data.image_size']:
         allowed = f'at least data.image_size = {flat["data.image_size"]}'
         _require(flat, 'data.resize_size', False, allowed)
     _validate_size_schedule(flat)
     if flat['data.source'] == 'folder':
-        allowed = 'the folder that holds <split>/<class>/*.jpg, as data.source is folder'
+        allowed = "the folder that holds <split>/<class>/*.jpg, because data.source is 'folder'"
         _require(flat, 'data.dir', bool(flat['data.dir']), allowed)
     if not flat['initial_weights']:
-        allowed = 'none, or config.initial_weights: a backbone that is drawn at random must learn'
+        allowed = "'none', or config.initial_weights: a backbone of random weights must be trained"
         _require(flat, 'optimizer.frozen', flat['optimizer.frozen'] == 'none', allowed)
     accumulate_steps = flat['optimizer.accumulate_steps']
     validate_shares(flat['batch_size'], flat['num_devices'] or 1, accumulate_steps)
@@ -175,56 +181,63 @@ def _validate_size_schedule(flat: dict[str, Any]) -> None:
         isinstance(pair, tuple) and [type(n) for n in pair] == [int] * 2 for pair in schedule
     )
     _require(flat, field, pairs, 'a tuple of pairs (epoch, px), such as ((0, 128), (20, 224))')
-    rising = all(a < b for (a, _), (b, _) in itertools.pairwise(((-1, 0), *schedule)))
-    _require(flat, field, rising, 'epochs of at least 0 in rising order')
+    increasing = all(a < b for (a, _), (b, _) in itertools.pairwise(((-1, 0), *schedule)))
+    _require(flat, field, increasing, 'strictly increasing epochs of at least 0')
     _require(flat, field, all(px > 0 for _, px in schedule), 'sizes of at least 1 px')
-    windows = ('random_resized_crop', 'crop_mirror')
-    if schedule and flat['data.augmentation'] not in windows:
-        allowed = f'data.augmentation = {" or ".join(windows)} beside it'
-        _require(flat, field, False, f'{allowed}, found {flat["data.augmentation"]}')
+    resizing = ('random_resized_crop', 'crop_mirror')
+    if schedule and flat['data.augmentation'] not in resizing:
+        allowed = f'() unless data.augmentation is {" or ".join(resizing)}'
+        _require(flat, field, False, f'{allowed}, found {flat["data.augmentation"]!r}')
 
 
 def validate_shares(batch_size: int, num_devices: int, accumulate_steps: int = 1) -> None:
-    """Checks that the devices can share a batch equally, and each go through its share in parts.
+    """Checks that a batch can be split equally over the devices, and each share into equal parts.
+
+    Args:
+      batch_size: number of examples in the batch.
+      num_devices: number of devices.
+      accumulate_steps: number of parts of each device's share.
 
     Raises:
-      InputError: when they cannot.
+      InputError: if the batch size is not a multiple of devices times parts.
     """
     shares = num_devices * accumulate_steps
     if batch_size % shares:
         below = batch_size - batch_size % shares
-        near = [size for size in (below, below + shares) if size]
+        nearest = [size for size in (below, below + shares) if size]
         parts = f' times {accumulate_steps} accumulate_steps' if accumulate_steps > 1 else ''
         raise InputError(
-            f'config.batch_size = {batch_size}: expected a multiple of the {num_devices} devices'
-            f'{parts}, such as {" or ".join(map(str, near))}'
+            f'config.batch_size = {batch_size}: expected a multiple of {shares} ({num_devices} '
+            f'devices{parts}), such as {" or ".join(map(str, nearest))}'
         )
 
 
 def validate_classes(
-    config: ConfigDict, expected: tuple[str, ...], found: tuple[str, ...], *, where: str
+    config: ConfigDict, expected: tuple[str, ...], actual: tuple[str, ...], *, where: str
 ) -> None:
-    """Checks that data has the classes that are expected, and the network an output for each.
+    """Checks that two sets of class names agree, and that the network has a logit for each class.
 
     Args:
-      config: a whole config; `model.num_classes` is read.
-      expected: names in index order.
-      found: names in index order, of the same data or other.
-      where: both were found, for the message.
+      config: complete config, of which `model.num_classes` is read.
+      expected: class names in index order.
+      actual: class names in index order that must be the same.
+      where: names of the two places that the class names come from, for the message.
 
     Raises:
-      InputError: when they differ.
+      InputError: if the class names differ, or if the network has too few logits.
     """
-    if expected != found:
-        pairs = itertools.zip_longest(expected, found, fillvalue='nothing')
-        index, (here, there) = next((i, pair) for i, pair in enumerate(pairs) if len(set(pair)) > 1)
+    if expected != actual:
+        pairs = itertools.zip_longest(expected, actual, fillvalue='nothing')
+        index, (first, second) = next(
+            (i, pair) for i, pair in enumerate(pairs) if len(set(pair)) > 1
+        )
         raise InputError(
-            f'{where}: expected the same classes in the same order, found {here!r} and {there!r} '
-            f'as number {index} ({len(expected)} and {len(found)} classes in all); mend the data, '
-            'or choose another'
+            f'{where}: expected the same classes in the same order, found {first!r} and {second!r} '
+            f'at index {index} ({len(expected)} and {len(actual)} classes in total); fix the data, '
+            'or choose another data set'
         )
     if 0 < config.model.num_classes < len(expected):
         raise InputError(
-            f'config.model.num_classes = {config.model.num_classes}: expected at least the '
-            f'{len(expected)} classes of the data, or 0 for as many'
+            f'config.model.num_classes = {config.model.num_classes}: expected at least '
+            f'{len(expected)}, the number of classes in the data, or 0 for exactly that number'
         )

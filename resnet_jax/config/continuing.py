@@ -1,4 +1,4 @@
-"""Which fields of a config may change when a run is continued."""
+"""Config fields that can change when a run is continued, and the comparison of two configs."""
 
 from typing import Any
 
@@ -20,20 +20,24 @@ FREE_FIELDS = (
     'data.num_threads',
     'data.prefetch_batches',
 )
-"""Fields that may differ when a run is continued, because they change no number that it computes.
-`num_epochs` may also grow."""
+"""Fields that can change when a run is continued, because they do not affect any computed number.
+`num_epochs` can also increase."""
 
 
-def differences(
-    old: ConfigDict, new: ConfigDict
-) -> tuple[dict[str, tuple[Any, Any]], dict[str, tuple[Any, Any]]]:
-    """Compares a run's config with the one that is to continue it.
+Changes = dict[str, tuple[Any, Any]]
+"""Old and new value by field."""
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> tuple[Changes, Changes]:
+    """Compares the config of a run with the config that is to continue it.
 
     Returns:
-      The fields that differ as `{field: (old, new)}`, apart: those that may, those that may not.
+      The fields that differ, as two dicts `{field: (old, new)}`: first the allowed changes, then
+      the refused ones.
     """
     old_flat, new_flat = flatten(old), flatten(new)
-    free, locked = {}, {}
+    free: Changes = {}
+    locked: Changes = {}
     for field, value in new_flat.items():
         if value != old_flat[field]:
             grows = field == 'num_epochs' and value > old_flat[field]

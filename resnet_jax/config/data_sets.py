@@ -1,4 +1,4 @@
-"""The data sets that any config can be combined with: `--config=FILE:DATA`."""
+"""Data sets that can be combined with any config: `--config=FILE:DATA`."""
 
 from typing import Any
 
@@ -54,23 +54,24 @@ DATA_SETS: dict[str, dict[str, Any]] = {
         'log_every_steps': 11,
     },
 }
-"""What each data set changes in a config, by the name that follows the colon of `--config`."""
+"""The fields that each data set changes in a config, by the name after the colon of `--config`."""
 
 
 def use_data(config: ConfigDict, data: str) -> ConfigDict:
-    """Swaps in a data set: its source, sizes, augmentation and lengths.
+    """Applies the fields of a data set to a config: source, image sizes, augmentation, run length.
 
     Args:
-      config: changed in place.
-      data: a name in `DATA_SETS`.
+      config: config, changed in place and returned.
+      data: name in `DATA_SETS`.
 
     Raises:
-      InputError: for an unknown name.
+      InputError: if the name is unknown.
     """
     if data not in DATA_SETS:
         raise InputError(
-            f'data set {data!r} behind the colon of --config: expected one of '
-            f'{", ".join(DATA_SETS)}. Other sets: choose the nearest and override config.data.*'
+            f'data set {data!r} after the colon of --config: expected one of '
+            f'{", ".join(DATA_SETS)}. For another data set, choose the most similar one and '
+            'override config.data.*'
         )
     config.update_from_flattened_dict(DATA_SETS[data])
     return config

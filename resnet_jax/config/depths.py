@@ -1,4 +1,4 @@
-"""Depths: the numbers of blocks of each ResNet."""
+"""ResNet depths: number of blocks in each stage."""
 
 from resnet_jax.errors import InputError
 
@@ -11,17 +11,19 @@ IMAGENET_BLOCKS = {
     200: (3, 24, 36, 3),
     269: (3, 30, 48, 8),
 }
-"""Blocks in each of the four stages; 18 and 34 have basic blocks, the others bottlenecks."""
+"""Number of blocks in each of the four stages, by depth. 18 and 34 have basic blocks, the others
+bottlenecks."""
 
 
 def cifar_blocks(depth: int) -> tuple[bool, int]:
-    """Returns whether a CIFAR network has bottlenecks, and its blocks in each of three stages.
+    """Returns whether a CIFAR network has bottlenecks, and the number of blocks in a stage.
 
-    He et al. 2016 (arXiv:1603.05027) build 6n+2 layers from basic blocks and 9n+2 from bottlenecks.
-    Depths that are both, such as 110 and 164, are basic up to 110 and bottlenecks beyond, as there.
+    He et al. 2016 (arXiv:1603.05027) build 6n+2 layers from basic blocks and 9n+2 layers from
+    bottlenecks, in three stages of n blocks. Depths that fit both, such as 110 and 164, have basic
+    blocks up to 110 and bottlenecks above, as in the paper.
 
     Raises:
-      InputError: when the depth is neither.
+      InputError: if the depth fits neither.
     """
     if depth >= 8 and depth % 6 == 2 and (depth <= 110 or depth % 9 != 2):
         return False, (depth - 2) // 6

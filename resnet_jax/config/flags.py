@@ -1,5 +1,8 @@
-"""What absl and ml_collections lack: exit status 2 for bad input, 0 for `--help`, and messages
-that name the config field, the value found and what is allowed."""
+"""Command-line flags: definitions, parsing, exit statuses and error messages.
+
+Adds to absl and ml_collections what they lack: exit status 2 for bad input, 0 for `--help`, and
+messages that name the config field, its value and the allowed values.
+"""
 
 import os
 import re
@@ -19,9 +22,9 @@ FLAGS = flags.FLAGS
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
     """Parses the flags, calls `main(arguments)` and exits with the status that it returns.
 
-    Bad input (`InputError`, a bad flag) ends with a message and status 2, a run that failed
-    (`RunFailed`) with 1, one that a signal stopped (`Stopped`) with 143 or 130. A traceback means
-    a bug.
+    Bad input (`InputError` or a bad flag) ends with a message and status 2, a failed run
+    (`RunFailed`) with a message and status 1. A run that a signal stopped (`Stopped`) ends with
+    status 143 (SIGTERM) or 130 (SIGINT). A traceback means a bug.
     """
 
     def guarded(arguments: Sequence[str]) -> int | None:
@@ -36,13 +39,15 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
             print(stop, file=sys.stderr)
             return 128 + stop.number
 
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow greets at length,
-    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')  # and about what only its networks use
+    # Silences TensorFlow's messages at start-up, among them one about oneDNN, which only its
+    # networks use.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     app.run(guarded, flags_parser=flags_parser)
 
 
 def define_config(*, required: bool = True) -> flags.FlagHolder:
-    """Defines the flag `--config=FILE[:DATA]` and `--config.FIELD=VALUE`."""
+    """Defines the flags `--config=FILE[:DATA]` and `--config.FIELD=VALUE`."""
     holder = config_flags.DEFINE_config_file(
         'config', None, 'Config file, such as configs/resnet18.py or configs/resnet18.py:digits.'
     )
@@ -63,9 +68,13 @@ def define_checkpoint() -> flags.FlagHolder:
     return flags.DEFINE_string('checkpoint', 'best', 'best, latest, a step, or epoch:N.')
 
 
-def define_figure(what: str) -> flags.FlagHolder:
-    """Defines the flag `--figure=FILE.png`, checked before anything is done."""
-    holder = flags.DEFINE_string('figure', '', f'Also draw {what} into this .png file.')
+def define_figure(subject: str) -> flags.FlagHolder:
+    """Defines the flag `--figure=FILE.png`, which is checked before the command does any work.
+
+    Args:
+      subject: what the figure shows, for `--help`.
+    """
+    holder = flags.DEFINE_string('figure', '', f'Also draw {subject} into this .png file.')
 
     def check(name: str) -> bool:
         path = Path(name)
@@ -89,16 +98,19 @@ def define_compilation_cache(default: str) -> flags.FlagHolder:
 
 
 def config_name() -> str:
-    """Returns the name of the config's runs: `resnet18`, or `resnet18-digits` with data named."""
-    path, _, data = FLAGS['config'].config_filename.partition(':')
+    """Returns the name of the config's runs: `resnet18`, or `resnet18-digits` with a data set."""
+    path, _, data = config_flags.get_config_filename(FLAGS['config']).partition(':')
     return Path(path).stem + (f'-{data}' if data else '')
 
 
 def require_no_arguments(arguments: Sequence[str]) -> None:
     """Checks that a command got flags only.
 
+    Args:
+      arguments: name of the program, then the positional arguments.
+
     Raises:
-      InputError: when there is more behind the program's name.
+      InputError: if there are positional arguments.
     """
     if len(arguments) > 1:
         raise InputError(f'expected flags only (--name=value), found {" ".join(arguments[1:])!r}')
@@ -108,7 +120,7 @@ def flags_parser(argv: Sequence[str]) -> list[str]:
     """Parses `argv` into absl's flags and validates the config, if the command has one.
 
     Returns:
-      The positional arguments, behind the program's name.
+      The name of the program, then the positional arguments.
     """
     try:
         if 'config' in FLAGS:
@@ -117,12 +129,13 @@ def flags_parser(argv: Sequence[str]) -> list[str]:
         if 'config' in FLAGS and FLAGS['config'].value is not None:
             checks.validate(FLAGS['config'].value)
         return arguments
-    except SystemExit:  # absl has printed the help that was asked for, and means status 1
+    except SystemExit:  # absl has printed the requested help, and exits with status 1
         sys.exit(0)
     except (flags.Error, InputError) as error:
         sys.exit(_bad_input(_explain(str(error))))
     except SyntaxError as error:
-        sys.exit(_bad_input(f'{error.filename}, line {error.lineno}: expected Python: {error.msg}'))
+        place = f'{error.filename}, line {error.lineno}'
+        sys.exit(_bad_input(f'{place}: expected valid Python, found: {error.msg}'))
     except AttributeError as error:  # config files are loaded as modules
         if 'get_config' not in str(error):
             raise
@@ -143,7 +156,7 @@ def _check_config_arguments(argv: Sequence[str]) -> None:
             value = value if value is not None else (list(argv) + [''])[i + 1]
             if not value:
                 raise InputError(
-                    '--config: expected a config file behind it, such as configs/resnet18.py:digits'
+                    '--config: expected a config file after it, such as configs/resnet18.py:digits'
                 )
             path = Path(value.partition(':')[0])
             if not path.is_file():
@@ -156,7 +169,7 @@ def _check_config_arguments(argv: Sequence[str]) -> None:
 
 
 def _explain(message: str) -> str:
-    """Rewrites absl's words about a config field of the wrong type."""
+    """Replaces absl's message about a config field of the wrong type by a clearer one."""
     match = re.match(r'flag --config\.([a-z0-9_.]+)=(.*?): ', message, re.DOTALL)
     if not match:
         return message

@@ -1,4 +1,4 @@
-"""A config as JSON, and back."""
+"""Config files in JSON: writing and reading."""
 
 import json
 from typing import Any
@@ -25,11 +25,11 @@ def from_json(text: str, *, where: str) -> ConfigDict:
     """Reads and validates a config that `to_json` wrote.
 
     Args:
-      text: JSON. Fields that it lacks take their defaults.
-      where: the file's name, for messages.
+      text: JSON. Missing fields get their defaults.
+      where: name of the file, for messages.
 
     Raises:
-      InputError: for anything that is not a valid config.
+      InputError: if the text is not a valid config.
     """
     try:
         flat = {field: _as_tuple(value) for field, value in flatten(json.loads(text)).items()}

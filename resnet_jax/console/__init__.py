@@ -1,4 +1,4 @@
-"""What a person sees and presses: log and progress lines, plots in plain text, signals to stop.
+"""Console of a command: log and progress lines, plots in plain text, stop signals.
 
 Knows nothing of JAX.
 """

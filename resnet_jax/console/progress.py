@@ -1,4 +1,4 @@
-"""How far a job over many images is."""
+"""Progress of a job over many images: a progress line or log lines."""
 
 import time
 
@@ -7,17 +7,17 @@ from absl import logging
 from resnet_jax.console.terminal import Terminal, format_duration
 
 SECONDS_BETWEEN_LINES = {True: 0.2, False: 30.0}
-"""Of the progress line on a terminal, of the log elsewhere."""
+"""Seconds between two updates: on a terminal (True) and in a log (False)."""
 
 
 class Progress:
-    """Says how far a job is, at which speed, and how long it will take.
+    """Shows how much of a job is done, at which speed, and how long the rest takes.
 
     Args:
-      screen: where the progress line goes.
-      num_images: of the whole job.
-      num_done: by an earlier process.
-      num_bytes: written by it.
+      screen: terminal that shows the progress line.
+      num_images: number of images of the whole job.
+      num_done: number of images that an earlier process has done.
+      num_bytes: number of bytes that the earlier process has written.
     """
 
     def __init__(self, screen: Terminal, num_images: int, *, num_done: int, num_bytes: int):
@@ -27,10 +27,10 @@ class Progress:
         self._num_bytes = num_bytes
         self._start = self._shown = time.perf_counter()
         if num_done:
-            logging.info('%d of %d images are written; going on', num_done, num_images)
+            logging.info('%d of %d images are already written; continuing', num_done, num_images)
 
     def add(self, num_bytes: int) -> None:
-        """Takes note of an image that is done and of the bytes that it became."""
+        """Counts an image that is done and the bytes that were written for it."""
         self._done += 1
         self._num_bytes += num_bytes
         now = time.perf_counter()

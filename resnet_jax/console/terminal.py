@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: log lines, and on a terminal a progress line below."""
+"""Terminal output: log lines with a progress line below them, logging set-up, durations."""
 
 import logging
 import math
@@ -15,12 +15,15 @@ _CLEAR = '\r\x1b[2K'
 
 
 class Terminal:
-    """Shows log lines and a progress line on a stream without mixing them up.
+    """Writes log lines and a progress line to a stream without mixing them up.
 
-    On a pipe or in a file there is no progress line; the same numbers come as log lines.
+    A pipe or a file gets no progress line; callers write the same numbers as log lines.
 
     Args:
-      stream: where both go.
+      stream: stream for both, usually standard error.
+
+    Attributes:
+      interactive: whether the stream is a terminal, which shows a progress line.
     """
 
     def __init__(self, stream: TextIO):
@@ -33,14 +36,14 @@ class Terminal:
         self._stream.write(_CLEAR + text + self._line if self._line else text)
 
     def flush(self) -> None:
-        """Passes on what was written."""
+        """Flushes the stream."""
         self._stream.flush()
 
     def close(self) -> None:
-        """Does nothing: the stream belongs to the process."""
+        """Does nothing, because the stream belongs to the process."""
 
     def show_progress(self, line: str) -> None:
-        """Replaces the progress line; an empty one takes it away."""
+        """Replaces the progress line; an empty line removes it."""
         if self.interactive:
             self._line = line[: shutil.get_terminal_size().columns - 1]
             self._stream.write(_CLEAR + self._line)
@@ -48,8 +51,9 @@ class Terminal:
 
 
 def set_up_logging() -> Terminal:
-    """Sends this project's log lines from INFO and everybody's from WARNING to standard error."""
+    """Sends this project's log lines (INFO and above) and others' warnings to standard error."""
     terminal = Terminal(sys.stderr)
+    absl_logging.use_absl_handler()  # absl.app has already done this, but a notebook has not
     handler = absl_logging.get_absl_handler().python_handler
     handler.setStream(terminal)
     handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
@@ -62,10 +66,10 @@ def set_up_logging() -> Terminal:
 
 def _is_worth_reading(record: logging.LogRecord) -> bool:
     if f'{os.sep}orbax{os.sep}' in record.pathname.removeprefix(_PACKAGE):
-        record.exc_info = record.exc_text = None  # what it logs with a traceback, it raises too
-        return record.levelno >= logging.ERROR  # it warns of every step that it takes
-    ours = record.pathname.startswith(_PACKAGE) or record.filename == 'logging_writer.py'
-    return ours or record.levelno >= logging.WARNING
+        record.exc_info = record.exc_text = None  # Orbax also raises the errors that it logs
+        return record.levelno >= logging.ERROR  # Orbax logs each of its steps as a warning
+    is_ours = record.pathname.startswith(_PACKAGE) or record.filename == 'logging_writer.py'
+    return is_ours or record.levelno >= logging.WARNING
 
 
 def format_duration(seconds: float) -> str:

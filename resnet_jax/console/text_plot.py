@@ -1,29 +1,33 @@
-"""A sequence of numbers, such as a learning rate by epoch, as plain text."""
+"""Plots in plain text of a sequence of numbers, such as the learning rate of each epoch."""
 
 import itertools
 import math
 from collections.abc import Sequence
 
 WIDTH, HEIGHT = 60, 10
+"""Largest size of a plot, in columns and lines."""
 
 MAX_RUNS = 12
-"""Listed; of more, the first and last ones are."""
+"""Largest number of listed runs; of more runs, the first and the last ones are listed."""
 
 LOGARITHMIC_FROM = 20
-"""Ratio of the largest to the smallest number from which on the axis is logarithmic."""
+"""Smallest ratio of largest to smallest number for which the axis is logarithmic."""
 
 
 def is_logarithmic(values: Sequence[float]) -> bool:
-    """Says whether numbers span so much that the small ones would not be seen."""
+    """Returns whether the range is so wide that a linear axis hides the small numbers."""
     positive = [value for value in values if value > 0]
     return bool(positive) and max(positive) >= LOGARITHMIC_FROM * min(positive)
 
 
 def draw_steps(values: Sequence[float]) -> list[str]:
-    """Returns lines of ASCII: a `*` for each of the numbers, or for each of 60 parts of them.
+    """Returns the lines of an ASCII plot with one `*` per column.
+
+    If there are more than `WIDTH` numbers, each column stands for an equal part of them and shows
+    the first number of that part.
 
     Args:
-      values: at least one, none negative; numbered from 1.
+      values: at least one number, none of them negative. The plot numbers them from 1.
     """
     num_columns = min(len(values), WIDTH)
     shown = [values[i * len(values) // num_columns] for i in range(num_columns)]
@@ -45,7 +49,10 @@ def draw_steps(values: Sequence[float]) -> list[str]:
 
 
 def list_runs(values: Sequence[float]) -> list[str]:
-    """Returns lines such as `1-10: 0.1`, one for each run of equal numbers, or some of them."""
+    """Returns lines such as `1-10: 0.1`, one for each run of equal numbers.
+
+    Of more than `MAX_RUNS` runs, only the first and the last ones are listed, with `...` between.
+    """
     lines, first = [], 1
     for value, run in itertools.groupby(values):
         last = first + len(list(run)) - 1

@@ -1,5 +1,6 @@
-"""Data sets: from stored images to batches of uint8 images, in an order that is a function of
-the step.
+"""Data sets: from stored images to batches of uint8 images.
 
-The only package that imports TensorFlow. Knows nothing of networks or training.
+The order of the examples depends only on the seed and the step, so a continued run gets the batches
+of an uninterrupted one. The only package that imports TensorFlow. Knows nothing of networks or
+training.
 """

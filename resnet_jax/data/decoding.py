@@ -1,6 +1,9 @@
-"""JPEGs and PNGs as strings: decoding all of one or a window, and what is wrong with one.
+"""Decoding of JPEG and PNG images, and the reasons why an image cannot be decoded.
 
-Where images are pixels already, uint8 `[H, W, 3]`, the same functions pass those on.
+A source gives an image as a string, the bytes of a JPEG or PNG, or as pixels, uint8 `[H, W, 3]`.
+The functions take both; pixels need no decoding. To save time, a JPEG is decoded only inside the
+wanted window, or whole at a fraction of its size. The size in the header is checked first, so a
+small file that claims a huge image takes no memory.
 """
 
 import functools
@@ -9,18 +12,19 @@ from collections.abc import Callable
 import tensorflow as tf
 
 MAX_PIXELS = 90_000_000
-"""Larger images are refused before they are decoded: a small file can claim any size."""
+"""Limit for the pixels of an image. Larger images are refused before they are decoded."""
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-PNG_HEADER_BYTES = 24  # to the end of width and height
+PNG_HEADER_BYTES = 24  # length of the header up to the end of width and height
 
 
 def decode(image: tf.Tensor, *, at_least: int) -> tf.Tensor:
-    """Decodes a whole image, a large JPEG at 1/2, 1/4 or 1/8 of its size.
+    """Decodes a whole image; a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size.
 
     Args:
       image: a JPEG or PNG as a string, or uint8 `[H, W, 3]`, which is returned as it is.
-      at_least: px that the short side keeps, if it has them.
+      at_least: smallest allowed short side of a reduced JPEG in px. An image whose short side is
+        smaller than that is decoded in full.
 
     Returns:
       uint8 `[H, W, 3]`.
@@ -30,12 +34,12 @@ def decode(image: tf.Tensor, *, at_least: int) -> tf.Tensor:
 
     def from_jpeg() -> tf.Tensor:
         shape = tf.io.extract_jpeg_shape(image)[:2]
-        fraction = tf.reduce_sum(
+        ratio_index = tf.reduce_sum(
             tf.cast([tf.reduce_min(shape) >= at_least * ratio for ratio in (2, 4, 8)], tf.int32)
         )
         with tf.control_dependencies([_require_decodable(shape)]):
             return tf.switch_case(
-                fraction,
+                ratio_index,
                 [
                     functools.partial(tf.io.decode_jpeg, image, channels=3, ratio=ratio)
                     for ratio in (1, 2, 4, 8)
@@ -46,7 +50,13 @@ def decode(image: tf.Tensor, *, at_least: int) -> tf.Tensor:
 
 
 def with_crop(image: tf.Tensor, use: Callable[[tf.Tensor, Callable], tf.Tensor]) -> tf.Tensor:
-    """Calls `use(shape, crop)` with the image's `[H, W]` and the cheapest way to cut a window."""
+    """Returns `use(shape, crop)`, which cuts windows out of an image without decoding more of it.
+
+    Args:
+      image: a JPEG or PNG as a string, or uint8 `[H, W, 3]`.
+      use: a function of the image's `[H, W]` and of `crop(top, left, height, width)`, which returns
+        the pixels of a window, uint8 `[height, width, 3]`.
+    """
 
     def from_pixels(pixels: tf.Tensor) -> tf.Tensor:
         return use(
@@ -59,7 +69,8 @@ def with_crop(image: tf.Tensor, use: Callable[[tf.Tensor, Callable], tf.Tensor])
 
     def from_jpeg() -> tf.Tensor:
         shape = tf.io.extract_jpeg_shape(image)[:2]
-        # No window fits into nothing, so decoding fails; an assertion costs more than the header.
+        # With a shape of 0 decoding fails, because no window fits. An assertion costs more time
+        # than reading the header.
         shape = tf.where(_is_decodable(shape), shape, 0)
         return use(
             shape, lambda *window: tf.io.decode_and_crop_jpeg(image, tf.stack(window), channels=3)
@@ -74,13 +85,13 @@ def _decode_png(image: tf.Tensor) -> tf.Tensor:
 
 
 def _png_shape(image: tf.Tensor) -> tf.Tensor:
-    """Reads height and width from the header, which stands first in any PNG."""
+    """Reads height and width from the header at the start of a PNG."""
     signature = tf.strings.substr(image, 0, len(PNG_SIGNATURE))
     check = tf.debugging.assert_equal(
         signature, PNG_SIGNATURE, 'not a JPEG or PNG image', summarize=0
     )
     with tf.control_dependencies([check]):
-        header = tf.strings.join([image, bytes(PNG_HEADER_BYTES)])  # it may be cut short
+        header = tf.strings.join([image, bytes(PNG_HEADER_BYTES)])  # it can be truncated
         width_height = tf.io.decode_raw(
             tf.strings.substr(header, 16, 8), tf.int32, little_endian=False
         )
@@ -92,11 +103,11 @@ def _is_decodable(shape: tf.Tensor) -> tf.Tensor:
 
 
 def _require_decodable(shape: tf.Tensor) -> tf.Operation:
-    return tf.debugging.Assert(_is_decodable(shape), ['more pixels than are decoded'])
+    return tf.debugging.Assert(_is_decodable(shape), ['too many pixels'])
 
 
 def describe_fault(encoded: bytes) -> str:
-    """Says why a string that cannot be decoded cannot be."""
+    """Returns the reason why an image cannot be decoded, given its bytes."""
     if not encoded:
         return 'it is empty'
     if not encoded.startswith((PNG_SIGNATURE, b'\xff\xd8\xff')):
@@ -104,12 +115,12 @@ def describe_fault(encoded: bytes) -> str:
     try:
         if encoded.startswith(PNG_SIGNATURE):
             if len(encoded) < PNG_HEADER_BYTES:
-                return 'its header is not whole'
+                return 'its header is incomplete'
             height, width = _png_shape(tf.constant(encoded)).numpy()
         else:
             height, width = tf.io.extract_jpeg_shape(encoded).numpy()[:2]
     except tf.errors.InvalidArgumentError:
-        return 'its header is not whole'
+        return 'its header is incomplete'
     if int(height) * int(width) > MAX_PIXELS:
         return f'it is {width} x {height} px, more than {MAX_PIXELS:,} pixels'
     return 'it is truncated or damaged'

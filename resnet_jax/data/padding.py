@@ -1,4 +1,4 @@
-"""Padding of batches."""
+"""Padding of batches to a fixed number of rows."""
 
 import numpy as np
 
@@ -6,11 +6,12 @@ from resnet_jax.types import Batch
 
 
 def blank_batch(batch_size: int, image_size: int) -> Batch:
-    """Returns a batch of padding alone, with which a step can be compiled before there are data."""
+    """Returns a batch of padding only, to compile a step before there is data."""
     return pad_batch(empty_batch(image_size), batch_size)
 
 
 def empty_batch(size: int) -> Batch:
+    """Returns a batch without rows, for images of `size` px."""
     return {
         'image': np.zeros((0, size, size, 3), np.uint8),
         'label': np.zeros(0, np.int32),
@@ -24,9 +25,14 @@ def pad_batch(batch: Batch, batch_size: int) -> Batch:
     missing = batch_size - len(batch['label'])
     if not missing:
         return batch
-    padded = {
-        key: np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
-        for key, array in batch.items()
+
+    def pad(array: np.ndarray, fill: int = 0) -> np.ndarray:
+        padding = np.full((missing, *array.shape[1:]), fill, array.dtype)
+        return np.concatenate([array, padding])
+
+    return {
+        'image': pad(batch['image']),
+        'label': pad(batch['label']),
+        'mask': pad(batch['mask']),
+        'id': pad(batch['id'], -1),
     }
-    padded['id'][-missing:] = -1
-    return padded

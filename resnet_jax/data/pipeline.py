@@ -1,8 +1,13 @@
-"""Batches: for training in an order that is a function of the step, for evaluation each example
-once; and their way onto the devices."""
+"""Batches for training and evaluation.
 
+The batch of a training step depends only on the config and the step. So a run can be continued at
+any step, and the number of threads or processes changes no batch. Evaluation reads each example
+once, in stored order, and pads the last batch. If several processes work together, each decodes
+only its own rows of every batch.
+"""
+
+import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
 
 import tensorflow as tf
 from absl import logging
@@ -15,17 +20,21 @@ from resnet_jax.data.source import Source
 from resnet_jax.errors import InputError, RunFailed
 from resnet_jax.types import Batch
 
-T = TypeVar('T')
 
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A process among those of a run. Each prepares its own rows of every batch.
 
-class Process(NamedTuple):
-    """Which of a run's processes this one is: it prepares its rows of each batch."""
+    Attributes:
+      index: number of the process, from 0.
+      count: number of processes.
+    """
 
     index: int
     count: int
 
     def rows(self, batch_size: int) -> tuple[int, int]:
-        """Returns the first row of a batch that is this process's, and the first behind them."""
+        """Returns the first row of this process in a batch, and the last one plus 1."""
         share = batch_size // self.count
         return self.index * share, (self.index + 1) * share
 
@@ -34,21 +43,21 @@ ALONE = Process(0, 1)
 
 
 def compute_steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Returns the whole batches in an epoch; what remains of its permutation is dropped.
+    """Returns the number of whole batches in an epoch; the remaining examples are dropped.
 
     Raises:
-      InputError: when there is not even one.
+      InputError: if there are fewer examples than a batch needs.
     """
     if num_examples < batch_size:
         raise InputError(
             f'config.batch_size = {batch_size}: expected at most the {num_examples} examples of '
-            'the training split'
+            'the training split; choose a smaller batch size'
         )
     return num_examples // batch_size
 
 
 def compute_image_sizes(config: ConfigDict) -> list[int]:
-    """Returns the side in px of each epoch's training images (`config.data.size_schedule`)."""
+    """Returns the side of the training images in px for each epoch, by `data.size_schedule`."""
     sizes = [config.data.image_size] * config.num_epochs
     for first_epoch, size in sorted(config.data.size_schedule):
         sizes[first_epoch:] = [size] * len(sizes[first_epoch:])
@@ -60,14 +69,15 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Yields the batches of steps `start_step`, `start_step + 1`, ... to the end of the last epoch.
 
-    The batch of a step depends on the config and the step alone: the order of an epoch on
-    `(seed, epoch)`, the augmentation of an example on `(seed, epoch, id)`, the images' size on the
-    epoch.
+    The batch of a step depends only on the config and the step: the order of an epoch on
+    `(seed, epoch)`, the augmentation of an example on `(seed, epoch, id)`, and the size of the
+    images on the epoch. An image that is skipped (`config.data.on_error`) is blank, has mask False
+    and keeps its id.
 
     Raises:
-      InputError: for a label outside the classes, and, unless `config.data.on_error` is 'skip',
-        for an image that cannot be decoded; a skipped one has mask False and keeps its id.
-      RunFailed: when the data cannot be read, or are fewer than the source says.
+      InputError: if a label is outside the classes, or if an image cannot be decoded and
+        `config.data.on_error` is not 'skip'.
+      RunFailed: if the data cannot be read, or has fewer examples than the source says.
     """
     batch_size = config.batch_size
     steps_per_epoch = compute_steps_per_epoch(source.num_examples, batch_size)
@@ -75,17 +85,17 @@ def train_batches(
     sizes = tf.constant(compute_image_sizes(config), tf.int32)
 
     def items_from(batch: int) -> tf.data.Dataset:
-        start_epoch, start_in_epoch = divmod(start_step + batch, steps_per_epoch)
+        start_epoch, step_in_epoch = divmod(start_step + batch, steps_per_epoch)
 
         def epoch_items(epoch: tf.Tensor) -> tf.data.Dataset:
             order_seed = tf.stack([tf.constant(config.seed, tf.int64), epoch])
-            start = tf.where(epoch == start_epoch, start_in_epoch * batch_size, 0)
+            start = tf.where(epoch == start_epoch, step_in_epoch * batch_size, 0)
             start = tf.cast(start, tf.int64)
             elements = source.elements(order_seed, start).take(steps_per_epoch * batch_size - start)
-            # Never the first half of an order's seed.
-            run_and_epoch = (config.seed + 1) * 2**32 + epoch
-            of_epoch = {'seed': _repeat(run_and_epoch), 'size': _repeat(tf.gather(sizes, epoch))}
-            return tf.data.Dataset.zip({'element': elements} | of_epoch)
+            # At least 2**32, so that it never equals `config.seed`, the first half of order_seed.
+            image_seed = (config.seed + 1) * 2**32 + epoch
+            constants = {'seed': _repeat(image_seed), 'size': _repeat(tf.gather(sizes, epoch))}
+            return tf.data.Dataset.zip({'element': elements} | constants)
 
         return tf.data.Dataset.range(start_epoch, config.num_epochs).flat_map(epoch_items)
 
@@ -101,23 +111,23 @@ def train_batches(
         batch = next(batches, None)
         if batch is None or len(batch['label']) < batch_size // process.count:
             raise RunFailed(
-                f'step {step + 1}: expected the batches of {source.num_examples} training '
-                'examples an epoch, found fewer: the data set is not what its description says'
+                f'step {step + 1}: expected {source.num_examples} training examples in each '
+                'epoch, found fewer: the data set does not match its description; prepare it again'
             )
         yield batch
 
 
 def _repeat(value: tf.Tensor) -> tf.data.Dataset:
-    """Goes with every element, and costs less than a function called for each."""
+    """Returns a data set that repeats a value; cheaper than a function called for each element."""
     return tf.data.Dataset.from_tensors(value).repeat()
 
 
 def evaluation_batches(
     source: Source, config: ConfigDict, *, batch_size: int, process: Process = ALONE
 ) -> Iterator[Batch]:
-    """Yields every example of the split once, in stored order, the last batch padded.
+    """Yields every example of the split once, in stored order; the last batch is padded.
 
-    Every process gets equally many batches. Raises as `train_batches` does.
+    Every process gets the same number of batches. The errors are those of `train_batches`.
     """
     transform = preprocessing.make_evaluation_transform(config)
     size = config.data.image_size
@@ -150,9 +160,17 @@ def _iterate(
     batch_size: int,
     process: Process,
 ) -> Iterator[Batch]:
-    """Yields this process's rows of the batches; the last ones may have fewer.
+    """Yields this process's rows of each batch; the last batch can have fewer rows.
 
-    `items_from(n)` gives the items of all processes from the nth batch on.
+    Args:
+      items_from: function `items_from(n)`, which returns the items of all processes from the nth
+        batch on.
+      source: the source of the items' elements.
+      config: a complete config; `data` is read.
+      decode: decodes an image.
+      blank: makes the example of an image that is skipped.
+      batch_size: number of rows of a batch, in all processes together.
+      process: this process.
     """
     rows = batch_size // process.count
     num_threads = config.data.num_threads or examples.count_cores()
@@ -167,20 +185,20 @@ def _iterate(
     dataset = dataset.batch(rows).prefetch(config.data.prefetch_batches)
     options = examples.make_options(num_threads)
     num_batches = 0
-    reported: set[int] = set()
+    warned: set[int] = set()
     try:
         for batch in dataset.with_options(options).as_numpy_iterator():
-            examples.check_labels(batch, source)
-            _report_skipped(batch, source, reported)
+            examples.check_labels(batch['id'], batch['label'], source)
+            _warn_of_skipped(batch, source, warned)
             num_batches += 1
             yield batch
     except tf.errors.OpError as error:
-        part = _only_rows(items_from(num_batches), batch_size, process).take(rows)
-        raise examples.explain(part, source, decode, error) from None
+        failed = _only_rows(items_from(num_batches), batch_size, process).take(rows)
+        raise examples.explain(failed, source, decode, error) from None
 
 
 def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.data.Dataset:
-    """Keeps the process's rows of each batch, before anything is decoded."""
+    """Keeps only the process's rows of each batch, before any image is decoded."""
     if process.count == 1:
         return items
     first, end = process.rows(batch_size)
@@ -192,12 +210,17 @@ def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.
     return items.enumerate().filter(is_ours).map(lambda _, item: item)
 
 
-def _report_skipped(batch: Batch, source: Source, reported: set[int]) -> None:
+def _warn_of_skipped(batch: Batch, source: Source, warned: set[int]) -> None:
+    """Logs each skipped image once.
+
+    Args:
+      batch: this process's rows of a batch.
+      source: the source of the examples.
+      warned: ids that are already in the log; those of this batch are added.
+    """
     for index in batch['id'][~batch['mask']].tolist():
-        if index not in reported:
-            reported.add(index)
+        if index not in warned:
+            warned.add(index)
             logging.warning(
-                '%s: cannot be decoded, and is skipped (%d so far)',
-                source.name(index),
-                len(reported),
+                '%s: cannot be decoded, and is skipped (%d so far)', source.name(index), len(warned)
             )

@@ -1,6 +1,7 @@
-"""From stored images to uint8 squares of the network's size, as evaluation sees them.
+"""Preprocessing of images for evaluation and prediction: resize and centre crop.
 
-An image is a JPEG or PNG as a string (a JPEG is decoded only inside the crop) or uint8 `[H, W, 3]`.
+The result is a uint8 square of the network's size. An image is a JPEG or PNG as a string (a JPEG is
+decoded only inside the crop), or pixels, uint8 `[H, W, 3]`.
 """
 
 from collections.abc import Callable
@@ -14,15 +15,16 @@ from resnet_jax.data import decoding
 from resnet_jax.errors import InputError
 
 RESIZE_KERNELS = {'bilinear': ('triangle', 1), 'bicubic': ('keyscubic', 2)}
-"""TensorFlow's names of the antialiased kernels, and their radius in px of the smaller image."""
+"""TensorFlow's names of the antialiasing kernels, and their radius in px of the smaller image."""
 
 
 def make_evaluation_transform(config: ConfigDict) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns `transform(image)`: resized to a short side of `resize_size`, the centre cut out.
+    """Returns `transform(image)`, which resizes an image and crops its centre.
 
-    The resize has an antialiasing filter, like Pillow's. Only the pixels that the centre square
-    needs are decoded, and they are sampled once, where the resized image's pixels lie. The result
-    is uint8 `[image_size, image_size, 3]`.
+    The short side becomes `resize_size` px; the result is the centre square, uint8
+    `[image_size, image_size, 3]`. The resize uses an antialiasing filter, as Pillow does. Only the
+    pixels that the centre square needs are decoded, and they are sampled once, at the positions of
+    the resized image's pixels.
     """
     data, size = config.data, config.data.image_size
     _, radius = RESIZE_KERNELS[data.validation_interpolation]
@@ -56,13 +58,14 @@ def resize_smoothly(
     translation: tf.Tensor,
     method: str,
 ) -> tf.Tensor:
-    """Samples pixels with an antialiasing filter, as Pillow does.
+    """Resizes an image with an antialiasing filter, as Pillow does.
 
     Args:
-      pixels: uint8 `[H, W, 3]`.
-      size: int32 `[2]`, px of the result.
-      scale: float32 `[2]`, px of the result over those of the image.
-      translation: float32 `[2]`, px of the result by which the scaled image lies further.
+      pixels: the image, uint8 `[H, W, 3]`.
+      size: height and width of the result in px, int32 `[2]`.
+      scale: factor from px of the image to px of the result, on each axis, float32 `[2]`.
+      translation: shift of the scaled image, down and to the right, in px of the result, float32
+        `[2]`.
       method: 'bilinear' or 'bicubic'.
 
     Returns:
@@ -82,20 +85,20 @@ def resize_smoothly(
 def make_image_reader(
     config: ConfigDict,
 ) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
-    """Returns `read(image)`, which prepares an image outside a data set as evaluation does.
+    """Returns `read(image)`, which prepares a single image as evaluation does.
 
-    It takes a path, encoded bytes, or a uint8 array `[H, W]` or `[H, W, 3]`, and returns uint8
-    `[image_size, image_size, 3]`. It raises `InputError` with the file's name and the reason when
-    the image cannot be read.
+    `read` takes a path, the bytes of a JPEG or PNG, or a uint8 array `[H, W]` or `[H, W, 3]`. It
+    returns uint8 `[image_size, image_size, 3]`. If the image cannot be read, it raises `InputError`
+    with the file's name and the reason.
     """
     return _make_reader(make_evaluation_transform(config))
 
 
 def make_view_reader(side: int) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
-    """Returns `read(image)`, which reads a whole image, to look at.
+    """Returns `read(image)`, which reads a whole image for display.
 
-    It takes and raises what that of `make_image_reader` does, and returns uint8 `[H, W, 3]`, made
-    smaller where a side is longer than `side` px.
+    `read` takes the same arguments and raises the same errors as that of `make_image_reader`. It
+    returns uint8 `[H, W, 3]`. An image with a side longer than `side` px is reduced to it.
     """
 
     def transform(image: tf.Tensor) -> tf.Tensor:
@@ -148,8 +151,9 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: tf.Tensor, size: tf.Tensor | int, method: str) -> tf.Tensor:
+    """Resizes an image to uint8 `[size, size, 3]` without antialiasing, for training."""
     image = tf.image.resize(image, tf.stack([size, size]), method=method)
-    if method == 'bilinear':  # it stays among the levels that it mixes
+    if method == 'bilinear':  # needs no clipping: the results lie between the input's levels
         return tf.cast(image + 0.5, tf.uint8)
     return _to_uint8(image)
 

@@ -1,4 +1,9 @@
-"""What a split of a data set is: its examples, the orders that they come in, and their names."""
+"""`Source`: the interface of a readable split of a data set.
+
+A source hides how its examples are stored. It yields elements, each an index or an undecoded
+record, and has functions that turn an element into id, label and stored image. So elements can be
+ordered, skipped and divided among processes before any image is decoded.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,20 +14,21 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A split of a data set.
+    """A readable split of a data set.
 
     Attributes:
-      num_examples: in the split.
-      class_names: one for each label, in index order.
-      elements: `elements(seed, start)` gives a `tf.data.Dataset` of the split's elements from
-        position `start` (int64 scalar) on: in stored order when `seed` is None, else permuted by
-        `seed` (int64 `[2]`).
-      identify: turns an element, inside tf.data, into `{'id': int64, 'label': int32}`. The id is
-        the position in stored order.
-      load_image: turns an element, inside tf.data, into the image: a JPEG or PNG as a string, or
-        uint8 `[H, W, 3]`.
-      is_indexed: whether its elements can be read in any order at the same cost.
-      name: says where an example with an id comes from, for messages.
+      num_examples: number of examples in the split.
+      class_names: name of each label's class, in index order.
+      elements: function `elements(seed, start)`, which returns a `tf.data.Dataset` of the split's
+        elements from position `start` (int64 scalar) on. They come in stored order if `seed` is
+        None, and else in the permutation that `seed` (int64 `[2]`) determines.
+      identify: function from an element to `{'id': int64, 'label': int32}`; runs inside tf.data.
+        The id is the example's position in stored order.
+      load_image: function from an element to its image, a JPEG or PNG as a string or uint8
+        `[H, W, 3]`; runs inside tf.data.
+      name: function from an id to the place where the example is stored, such as a path; for
+        messages.
+      is_indexed: whether elements can be read in any order at the same cost.
     """
 
     num_examples: int

@@ -1,4 +1,4 @@
-"""Coarse groups of classes whose names begin with WordNet's synset ids."""
+"""Coarse groups of ImageNet's classes, such as animals and food, from WordNet's synset ids."""
 
 import itertools
 import re
@@ -21,21 +21,23 @@ _FILES = (
     (11529603, 'plants'),
     (13240514, ''),
 )
-"""Where the synset ids of some of WordNet 3.0's lexicographer files begin: its `data.noun` lists
-synsets file by file (wordnet.princeton.edu/documentation/lexnames5wn), and an id is a place."""
+"""First synset id of some of WordNet 3.0's lexicographer files, and our name for their classes.
 
+A synset id is an offset in WordNet's `data.noun`, which lists synsets file by file
+(wordnet.princeton.edu/documentation/lexnames5wn). So each file is a range of ids. Classes of a
+file named '' belong to no group."""
 
 _DOGS = (2084071, 2114100)
-"""From *dog, domestic dog* to before *wolf*, in the same file."""
+"""Range of the synset ids of dogs: from *dog, domestic dog* to just before *wolf*."""
 
 
 class Group(NamedTuple):
-    """Neighbouring classes of one kind.
+    """Consecutive classes of the same kind.
 
     Attributes:
-      name: what they are.
-      start: the position of the first.
-      stop: the position behind the last.
+      name: name of the kind, such as 'animals'.
+      start: position of the first class.
+      stop: position of the last class, plus 1.
     """
 
     name: str
@@ -44,28 +46,28 @@ class Group(NamedTuple):
 
 
 def find_groups(names: Sequence[str]) -> tuple[list[Group], list[Group]]:
-    """Returns the coarse groups of neighbouring classes, and the dogs among them.
+    """Finds the coarse groups of consecutive classes, and the groups of dogs.
 
-    ILSVRC2012 has animals at 0-397, artefacts at 398-915, food at 922-969, and small groups; its
-    dogs are 151-268.
+    In the order of ILSVRC2012, animals are at 0-397, artefacts at 398-915 and food at 922-969; the
+    other groups are small. The dogs are at 151-268.
 
     Args:
-      names: of the classes in the order in which they are drawn.
+      names: names of the classes in the order in which they are drawn.
 
     Returns:
-      Nothing where a name has no synset id.
+      The coarse groups and the groups of dogs; two empty lists if a name has no synset id.
     """
     ids = [split_name(name)[0] for name in names]
-    if not all(re.fullmatch(r'n\d{8}', key) for key in ids):
+    if not all(re.fullmatch(r'n\d{8}', synset_id) for synset_id in ids):
         return [], []
-    offsets = [int(key[1:]) for key in ids]
+    offsets = [int(synset_id[1:]) for synset_id in ids]
     coarse = [next((name for start, name in reversed(_FILES) if n >= start), '') for n in offsets]
     dogs = ['dogs' if _DOGS[0] <= n < _DOGS[1] else '' for n in offsets]
     return _find_runs(coarse), _find_runs(dogs)
 
 
 def _find_runs(kinds: Sequence[str]) -> list[Group]:
-    """Returns the runs of equal kinds; '' is none."""
+    """Returns a group for each run of equal kinds, except of the kind ''."""
     last = len(kinds)
     bounds = [i for i in range(last + 1) if i in (0, last) or kinds[i] != kinds[i - 1]]
     return [Group(kinds[i], i, j) for i, j in itertools.pairwise(bounds) if kinds[i]]

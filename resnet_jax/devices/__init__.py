@@ -1,5 +1,5 @@
-"""The devices: how they and the processes start, how arrays are placed on them, the only
-`pmap`, the compilation cache, and NVIDIA's counters.
+"""Devices and processes: start-up, placement of arrays, the only `pmap`, the compilation cache,
+and the counters of NVIDIA GPUs.
 
 Knows nothing of networks or data sets.
 """

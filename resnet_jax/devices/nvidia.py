@@ -1,26 +1,33 @@
 """Counters of NVIDIA GPUs, read with NVML."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pynvml
 
 Sample = dict[str, float | None]
-"""Numbers by column; None where one could not be read."""
+"""Values of counters by column; None if a counter cannot be read."""
 
 
 def find_gpus() -> Mapping[int, Any]:
-    """Returns NVML's handles by number; none on a machine without NVIDIA's driver."""
+    """Returns NVML's handles by GPU index; empty on a machine without NVIDIA's driver."""
     try:
         pynvml.nvmlInit()
         count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError:
         return {}
-    handles = {i: _query(lambda i=i: pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count)}
+    read_handle = pynvml.nvmlDeviceGetHandleByIndex
+    handles = {i: _query(functools.partial(read_handle, i)) for i in range(count)}
     return {index: handle for index, handle in handles.items() if handle is not None}
 
 
 def read_gpu(gpu: Any) -> Sample:
+    """Returns the counters of a GPU.
+
+    Args:
+      gpu: handle from `find_gpus`.
+    """
     utilisation = _query(lambda: pynvml.nvmlDeviceGetUtilizationRates(gpu))
     memory = _query(lambda: pynvml.nvmlDeviceGetMemoryInfo(gpu))
     milliwatts = _query(lambda: pynvml.nvmlDeviceGetPowerUsage(gpu))
@@ -36,7 +43,7 @@ def read_gpu(gpu: Any) -> Sample:
 
 
 def _query(read: Callable[[], Any]) -> Any:
-    """Returns what NVML answers; None where this GPU, driver or user may not ask."""
+    """Returns NVML's answer; None if the GPU, the driver or missing permission prevents one."""
     try:
         return read()
     except pynvml.NVMLError:

@@ -1,7 +1,8 @@
-"""The devices, what lies on them, and the only `pmap` of the project.
+"""Placement of arrays on devices, and the only `pmap` of the project.
 
-A state is replicated by sharding and has no leading device axis; a batch has one, `[D, N/D, ...]`.
-With several processes, each holds its own devices' share of a batch, and all hold the same state.
+A state is replicated over the devices and has no device axis. A batch is split over the D devices
+and has a leading device axis, `[D, N/D, ...]`. With several processes, each process holds the share
+of the batch for its own devices, and all processes hold the same state.
 """
 
 from collections.abc import Callable
@@ -14,20 +15,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from resnet_jax.config import checks
 
 AXIS = 'batch'
-"""The name of the axis over which steps average and synchronise."""
+"""Name of the mapped axis, over which steps average and synchronise."""
 
 
 def p_map(function: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:
     """Maps `function(replicated, batch)` over the devices.
 
     Args:
-      function: gets the replicated tree and its device's share of the batch. It must reduce or
-        gather over `AXIS` all that it returns: nothing checks that the devices agree.
-      mesh: the devices.
-      donate: give the replicated argument's memory to the result.
+      function: function of the replicated tree and of one device's share of the batch. It must
+        reduce or gather all its results over `AXIS`: nothing checks that the devices agree.
+      mesh: devices.
+      donate: whether the results reuse the memory of the replicated argument and delete it.
 
     Returns:
-      The mapped function; its results are replicated and have no device axis.
+      The mapped function. Its results are replicated and have no device axis.
     """
     return jax.pmap(
         function,
@@ -40,22 +41,22 @@ def p_map(function: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device of every process holds whole."""
+    """Returns the sharding of an array of which every device of every process holds a full copy."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Puts a whole copy of every host array on each of this process's devices.
+    """Puts a full copy of every host array on each device of this process.
 
-    Every process must put the same.
+    Every process must pass the same values.
     """
     return jax.device_put(tree, replicated(_local(mesh)))
 
 
 def across_processes(tree: Any, mesh: Mesh) -> Any:
-    """Describes arrays that each process has replicated as arrays replicated over all processes.
+    """Turns arrays replicated in each process into arrays replicated over all processes.
 
-    Orbax writes only those; nothing is copied.
+    Orbax can write only the latter. Nothing is copied.
     """
     sharding = replicated(mesh)
 
@@ -67,11 +68,13 @@ def across_processes(tree: Any, mesh: Mesh) -> Any:
 
 
 def shard(tree: Any, mesh: Mesh) -> Any:
-    """Puts `[N, ...]` host arrays on this process's D devices as `[D, N/D, ...]`, without waiting.
+    """Splits `[N, ...]` host arrays over this process's D devices as `[D, N/D, ...]`.
+
+    Does not wait until the arrays are copied.
 
     Raises:
-      InputError: when the devices cannot share N equally. (`pmap` itself would take three rows on
-        four devices and use three.)
+      InputError: if N is not a multiple of D. (`pmap` itself accepts three rows on four devices and
+        uses three devices.)
     """
     local = _local(mesh)
     num_devices = local.devices.size

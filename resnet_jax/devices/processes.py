@@ -1,6 +1,7 @@
-"""The processes of a run: joining them, and what they agree on."""
+"""Processes of a run: start, synchronisation and common decisions."""
 
 import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,30 +10,34 @@ from jax.experimental import multihost_utils
 from resnet_jax.errors import InputError
 
 HEARTBEAT_TIMEOUT_SECONDS = 30
-"""After this long without a sign of life from one process, the others end themselves."""
+"""If a process gives no sign of life for this long, the others end themselves."""
 
 
 def start_processes(coordinator_address: str, num_processes: int, process_id: int) -> None:
-    """Joins the other processes of a run, before any device is touched.
+    """Connects this process with the other processes of the run.
+
+    Must be called before any device is used. Without the three arguments ('', 0 and -1), it reads
+    them from the environment of SLURM or Open MPI, which start one process per GPU. If neither
+    started this process as one of several, the process runs alone.
 
     Args:
-      coordinator_address: host:port of process 0; '' to find everything in the environment of
-        SLURM or Open MPI, which start one process a GPU, or to run alone where there is none.
-      num_processes: of the run.
-      process_id: of this one, from 0.
+      coordinator_address: host:port of process 0.
+      num_processes: number of processes of the run.
+      process_id: index of this process, from 0.
 
     Raises:
-      InputError: when the three do not fit together.
+      InputError: if only some of the three are given, or if the index is too large.
     """
     given = bool(coordinator_address), num_processes > 0, process_id >= 0
     if not any(given):
         if not _is_launched_with_others():
             return
-        arguments = {}
+        arguments: dict[str, Any] = {}
     elif not all(given) or process_id >= num_processes:
         raise InputError(
             f'--coordinator_address={coordinator_address} --num_processes={num_processes} '
-            f'--process_id={process_id}: expected all three, with 0 <= process_id < num_processes'
+            f'--process_id={process_id}: expected all three flags or none, with '
+            '0 <= process_id < num_processes'
         )
     else:
         arguments = {
@@ -41,7 +46,7 @@ def start_processes(coordinator_address: str, num_processes: int, process_id: in
             'process_id': process_id,
         }
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    jax.config.update('jax_enable_preemption_service', False)  # it would take SIGTERM for itself
+    jax.config.update('jax_enable_preemption_service', False)  # it catches SIGTERM
     jax.distributed.initialize(
         **arguments,
         heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
@@ -50,25 +55,25 @@ def start_processes(coordinator_address: str, num_processes: int, process_id: in
 
 
 def _is_launched_with_others() -> bool:
-    """Says whether srun or mpirun started this process as one of several."""
+    """Returns whether srun or mpirun started this process as one of several."""
     tasks = os.environ.get('SLURM_NTASKS', '1') if 'SLURM_STEP_ID' in os.environ else '1'
     return max(int(tasks), int(os.environ.get('OMPI_COMM_WORLD_SIZE', '1'))) > 1
 
 
 def is_first_process() -> bool:
-    """Says whether this process is the one that writes logs and files."""
+    """Returns whether this process is the one that writes logs and files."""
     return jax.process_index() == 0
 
 
 def any_process(condition: bool) -> bool:
-    """Says whether the condition holds in any process; all must ask at the same step."""
+    """Returns whether the condition holds in any process. All must call this at the same step."""
     if jax.process_count() == 1:
         return condition
     return bool(np.any(multihost_utils.process_allgather(np.array(condition))))
 
 
 def wait_for_all_processes() -> None:
-    """Returns when every process has come here."""
+    """Blocks until every process has called this function."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices('resnet_jax')
 

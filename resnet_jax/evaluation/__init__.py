@@ -1,5 +1,4 @@
-"""Evaluation of a whole split: loss, accuracies and confusion counts, each example exactly
-once.
+"""Evaluation of whole splits: loss, accuracies and confusion counts; each example counts once.
 
-Knows nothing of training, checkpoints or pictures.
+This package does not depend on training, checkpoints or reports.
 """

@@ -1,7 +1,7 @@
-"""Counts of which classes are predicted for which, by rank, and the files that keep them.
+"""Confusion counts: how often each class is predicted for each true class, by rank.
 
 An evaluation of ImageNet's 50,000 validation images makes at most 250,000 counts, 350 KB on the
-disk, from which every picture of the confusion is drawn without scoring anything again.
+disk. The confusion figures of the report are drawn from them, without another evaluation.
 """
 
 import dataclasses
@@ -11,20 +11,22 @@ import numpy as np
 from resnet_jax.errors import InputError
 
 MAX_CLASSES = 2**16
-"""Class indices are uint16."""
+"""Greatest number of classes, because class indices are uint16."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ConfusionCounts:
-    """How often each class was predicted for each, at each rank: the cells that are not zero.
+    """Sparse table of confusion counts, with M cells.
 
     Attributes:
-      true: uint16 `[M]`, the class of the examples.
-      predicted: uint16 `[M]`, a class among their predictions.
-      rank: uint8 `[M]`, its place there: 0 is the most probable.
-      count: uint32 `[M]`, the examples, at least 1. No (true, predicted, rank) comes twice.
-      num_examples: in the split; those that could not be decoded are in no count.
-      num_classes: C.
+      true: uint16 `[M]`, true class of the examples in a cell.
+      predicted: uint16 `[M]`, a class that was predicted for these examples.
+      rank: uint8 `[M]`, position of that class among their predictions; 0 is the most probable.
+      count: uint32 `[M]`, number of these examples, at least 1. Each (true, predicted, rank)
+        occurs at most once.
+      num_examples: number of examples in the split. Examples that could not be decoded are in no
+        cell.
+      num_classes: number of classes, C.
     """
 
     true: np.ndarray
@@ -35,26 +37,26 @@ class ConfusionCounts:
     num_classes: int
 
     def matrix(self, top_k: int = 5) -> np.ndarray:
-        """Returns the counts as int64 `[C, C]`: rows true, columns each of the first `top_k`.
+        """Returns the confusion matrix of the `top_k` most probable classes, int64 `[C, C]`.
 
-        `matrix(1)` is the ordinary confusion matrix, and `trace(matrix(k)) / num_examples` the
-        top-k accuracy.
+        Rows are true classes, columns are predicted classes. `matrix(1)` is the usual confusion
+        matrix, and `trace(matrix(k)) / num_examples` is the top-k accuracy.
         """
         matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
-        some = self.rank < top_k
-        np.add.at(matrix, (self.true[some], self.predicted[some]), self.count[some])
+        cells = self.rank < top_k
+        np.add.at(matrix, (self.true[cells], self.predicted[cells]), self.count[cells])
         return matrix
 
     def accuracy(self, top_k: int) -> float:
-        """Returns the fraction of the examples whose class is among the first `top_k`."""
+        """Returns the fraction of examples whose class is among the `top_k` most probable."""
         hits = (self.true == self.predicted) & (self.rank < top_k)
         return int(self.count[hits].sum(dtype=np.int64)) / max(self.num_examples, 1)
 
     def sum_by_class(self, cells: np.ndarray) -> np.ndarray:
-        """Returns the sums of some counts by true class, int64 `[C]`.
+        """Returns the sum of the counts of each true class, int64 `[C]`.
 
         Args:
-          cells: bool `[M]`, the cells to add up.
+          cells: bool `[M]`, True for the cells that are summed.
         """
         sums = np.bincount(self.true[cells], self.count[cells], minlength=self.num_classes)
         return sums.astype(np.int64)
@@ -67,19 +69,25 @@ class ConfusionCounts:
 def count_confusion(
     labels: np.ndarray, top_classes: np.ndarray, *, num_examples: int, num_classes: int
 ) -> ConfusionCounts:
-    """Counts true against predicted classes.
+    """Counts how often each class is predicted for each true class, by rank.
 
     Args:
-      labels: int `[N]`.
-      top_classes: int `[N, k]`, the predicted classes of each example, the most probable first.
-      num_examples: in the split: N, or more where some could not be decoded.
-      num_classes: C, at most 65,536.
+      labels: int `[N]`, true class of each decoded example.
+      top_classes: int `[N, k]`, predicted classes of each example, the most probable first.
+      num_examples: number of examples in the split: N plus those that could not be decoded.
+      num_classes: number of classes, at most 65,536.
 
     Returns:
       The counts, sorted by true class, then predicted class, then rank.
+
+    Raises:
+      InputError: if there are too many classes.
     """
     if num_classes > MAX_CLASSES:
-        raise InputError(f'expected at most {MAX_CLASSES:,} classes, found {num_classes:,}')
+        raise InputError(
+            f'confusion counts: expected at most {MAX_CLASSES:,} classes, found {num_classes:,}; '
+            'use a data set with fewer classes'
+        )
     k = top_classes.shape[1]
     pairs = labels.astype(np.int64)[:, None] * num_classes + top_classes
     cells, counts = np.unique(pairs * k + np.arange(k), return_counts=True)

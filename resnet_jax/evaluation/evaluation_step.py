@@ -1,4 +1,4 @@
-"""The evaluation step: a pure function of weights and a share of a batch."""
+"""Evaluation step: a pure function of the weights and one device's share of a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +10,17 @@ from resnet_jax.devices.parallel import AXIS
 from resnet_jax.evaluation import metrics
 
 ComputeLogits = Callable[[Any, jax.Array], jax.Array]
-"""`compute_logits(variables, images)`: from uint8 `[N, H, W, 3]` to float32 `[N, C]`."""
+"""`compute_logits(variables, images)`: images are uint8 `[N, H, W, 3]`, logits float32 `[N, C]`."""
 
 
 def make_evaluation_step(
     compute_logits: ComputeLogits,
 ) -> Callable[[dict[str, Any], dict[str, jax.Array]], dict[str, jax.Array]]:
-    """Returns `evaluation_step(variables, batch)`.
+    """Returns `evaluation_step(variables, batch)`, to be mapped by `parallel.p_map`.
 
-    Its result describes the examples of all devices, in order: `loss` float32 `[N]` without label
-    smoothing, `top_classes` int32 `[N, min(5, C)]`, and the batch's `label`, `mask` and `id`.
-
-    The step is written for `parallel.p_map`: it gathers its results over the axis `parallel.AXIS`.
+    The step gathers its results over the axis `parallel.AXIS`, so they cover the N examples of all
+    devices, in order: `loss` float32 `[N]` without label smoothing, `top_classes` int32
+    `[N, min(5, C)]`, and the `label`, `mask` and `id` of the batch.
     """
 
     def evaluation_step(

@@ -1,4 +1,4 @@
-"""Evaluation of a whole split, each example exactly once."""
+"""Evaluator: evaluates weights on every example of a split, exactly once each."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,16 +19,17 @@ from resnet_jax.types import Batch
 
 
 class Evaluator:
-    """Evaluates weights on a split; built once, it compiles once.
+    """Evaluates weights on a split. The evaluation step is compiled once for all runs.
 
     Args:
-      config: a whole config.
-      compute_logits: the network.
-      source: the split.
-      mesh: the devices that share each batch.
-      num_classes: number of its logits.
-      split: 'train' or 'validation', for the result.
-      batch_size: of all devices together; rounded up to a multiple of their number.
+      config: complete config.
+      compute_logits: function that computes the logits of images.
+      source: split to evaluate.
+      mesh: devices that share each batch.
+      num_classes: number of logits of an image.
+      split: name of the split, 'train' or 'validation', for the result.
+      batch_size: batch size of all devices together; rounded up to a multiple of the number of
+        devices.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Evaluator:
 
     @property
     def num_examples(self) -> int:
-        """The examples in the split."""
+        """Number of examples in the split."""
         return self._source.num_examples
 
     def run(
@@ -67,20 +68,26 @@ class Evaluator:
 
         Args:
           variables: `{'params': ..., 'batch_stats': ...}`, replicated.
-          step: of the weights, for the result.
-          between_batches: called before each batch; may raise, to stop.
-          audit_mxnet_r: also compute `mxnet_r_top5`, in slices of so many examples in stored
-            order.
+          step: number of training steps of the weights, for the result.
+          between_batches: function that is called before each batch; it can raise an exception to
+            stop the evaluation.
+          audit_mxnet_r: number of examples in a slice of `mxnet_r_top5`, in stored order; None
+            does not compute it.
+
+        Raises:
+          RunFailed: if the source does not yield each example of the split exactly once.
         """
-        outputs = list(self._outputs(variables, between_batches))
-        found = {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}
-        num_examples = len(found['id'])
-        if not np.array_equal(found['id'], np.arange(self._source.num_examples)):
+        batches = list(self._evaluate_batches(variables, between_batches))
+        outputs = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+        ids = outputs['id']
+        num_examples = len(ids)
+        if not np.array_equal(ids, np.arange(self._source.num_examples)):
             raise RunFailed(
                 f'evaluation of {self._split}: expected {self._source.num_examples} examples, each '
-                f'once, found {num_examples}: the data set is not what its description says'
+                f'once, found {num_examples} with {len(np.unique(ids))} different ids: the data '
+                'set does not match its description; prepare it again'
             )
-        decoded = {key: array[found['mask']] for key, array in found.items()}
+        decoded = {key: array[outputs['mask']] for key, array in outputs.items()}
         num_decoded = len(decoded['id'])
         hits = decoded['top_classes'] == decoded['label'][:, None]
         return EvaluationResult(
@@ -99,18 +106,18 @@ class Evaluator:
             ),
             averaged=bool(self._config.ema_decay),
             mxnet_r_top5=mxnet_r.compute_mxnet_r_top5(
-                found['label'], found['top_classes'], found['mask'], audit_mxnet_r
+                outputs['label'], outputs['top_classes'], outputs['mask'], audit_mxnet_r
             )
             if audit_mxnet_r is not None
             else None,
         )
 
-    def _outputs(
+    def _evaluate_batches(
         self, variables: dict[str, Any], between_batches: Callable[[], None]
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields what the step finds about the examples of each batch, padding left out.
+        """Yields the outputs of the evaluation step for each batch, without padding rows.
 
-        The next batch is on its way while the devices compute.
+        The next batch is copied to the devices while they compute.
         """
 
         def start(batch: Batch) -> dict[str, jax.Array]:

@@ -6,38 +6,38 @@ from resnet_jax.errors import InputError
 
 
 def require_slice_size(slice_size: int) -> None:
-    """Checks that examples can be cut into slices of so many.
+    """Checks the number of examples in a slice.
 
     Raises:
-      InputError: when there would be none in a slice.
+      InputError: if it is less than 1.
     """
     if slice_size < 1:
         raise InputError(
-            f'audit_mxnet_r = {slice_size}: expected a slice of at least 1 example, such as 128, '
-            'what one of four GPUs had of a batch of 512'
+            f'audit_mxnet_r = {slice_size}: expected at least 1 example in a slice; use 128 for '
+            'one of four GPUs that share a batch of 512'
         )
 
 
 def compute_mxnet_r_top5(
     labels: np.ndarray, top_classes: np.ndarray, mask: np.ndarray, slice_size: int
 ) -> float:
-    """Returns the fraction of examples with a predicted class that is any label of their slice.
+    """Returns the fraction of examples with a predicted class equal to any label of their slice.
 
-    `mx.metric.top_k_accuracy` (apache/mxnet#3714, repaired in #9803) asked whether any of an
-    example's five classes was an element of the whole vector of labels that the metric was given,
-    which was one GPU's slice of a batch. So it is at least the true top-5, and equals it for
-    slices of one.
+    The metric is given the labels of one GPU's slice of a batch. `mx.metric.top_k_accuracy`
+    (apache/mxnet#3714, fixed in #9803) tested whether any of the five predicted classes of an
+    example was one of these labels, instead of the example's own label. Its value is therefore at
+    least the true top-5, and equal to it for slices of one example.
 
     Args:
-      labels: int `[N]`, in the order in which examples are cut into slices; the last slice may be
+      labels: int `[N]`, in the order in which examples are cut into slices; the last slice can be
         shorter.
-      top_classes: int `[N, k]`.
-      mask: bool `[N]`, False for examples that were not predicted: they are wrong, and their
-        labels count for the rest of the slice.
-      slice_size: examples in a slice.
+      top_classes: int `[N, k]`, predicted classes of each example.
+      mask: bool `[N]`, False for examples without a prediction. They count as wrong, and their
+        labels still count for the other examples of the slice.
+      slice_size: number of examples in a slice.
 
     Raises:
-      InputError: for less than one example in a slice.
+      InputError: if the slice size is less than 1.
     """
     require_slice_size(slice_size)
     num_classes = int(max(labels.max(), top_classes.max())) + 1

@@ -1,5 +1,4 @@
-"""A trained network at work: predictions for images, and export to files that need none of this
-project.
+"""Inference: predictions for images, and export of networks to files that run without this project.
 
-Knows nothing of training.
+This package does not know training.
 """

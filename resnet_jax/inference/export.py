@@ -1,4 +1,4 @@
-"""A trained network in files that others can use without this project."""
+"""Export of a trained network to StableHLO or safetensors, for use without this project."""
 
 import json
 from collections.abc import Sequence
@@ -19,32 +19,49 @@ PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 
 
 def require_possible(output: Path, file_format: str, platforms: Sequence[str]) -> None:
-    """Checks what can be checked before weights are read.
+    """Checks the arguments of `export` before any weights are read.
+
+    Args:
+      output: path of the file to write.
+      file_format: one of `FORMATS`.
+      platforms: at least one of `PLATFORMS`.
 
     Raises:
-      InputError: for an unknown format or platform, or an output that cannot be a file.
+      InputError: if the format or a platform is unknown, or if the output cannot be a file.
     """
     if file_format not in FORMATS:
         raise InputError(f'format {file_format!r}: expected one of {", ".join(FORMATS)}')
     if not platforms or not set(platforms) <= set(PLATFORMS):
         raise InputError(
-            f'platforms {",".join(platforms)!r}: expected some of {", ".join(PLATFORMS)}'
+            f'platforms {",".join(platforms)!r}: expected one or more of {", ".join(PLATFORMS)}'
         )
     if output.is_dir() or not output.parent.is_dir():
         raise InputError(f'output {output}: expected the name of a file in a folder that exists')
     if file_format == 'stablehlo' and output.suffix == '.json':
         raise InputError(
-            f'output {output}: expected another suffix; the class names go to .json beside it'
+            f'output {output}: expected a suffix other than .json, which is for the file with the '
+            f'class names; use {output.with_suffix(".stablehlo").name}'
         )
 
 
 def export(
     trained: TrainedNetwork, output: Path, file_format: str, platforms: Sequence[str]
 ) -> list[Path]:
-    """Writes a network and its weights; the arguments are those of `Run.export`.
+    """Writes a network and its weights to a file.
+
+    With 'stablehlo', a JSON file with class names and preprocessing is written next to it.
+
+    Args:
+      trained: network, weights and class names.
+      output: path of the file to write.
+      file_format: one of `FORMATS`.
+      platforms: platforms on which the StableHLO can run, of `PLATFORMS`.
 
     Returns:
-      The files that were written.
+      The paths of the files that were written.
+
+    Raises:
+      RunFailed: if a file cannot be written.
     """
     if file_format == 'safetensors':
         content = own_format.encode(
@@ -53,17 +70,21 @@ def export(
         write_bytes(output, content)
         return [output]
     exported = export_probabilities(trained, platforms)
-    beside = output.with_suffix('.json')
+    json_path = output.with_suffix('.json')
     write_bytes(output, bytes(exported.serialize()))
-    write_text(beside, json.dumps(describe(trained, exported), indent=2) + '\n')
-    return [output, beside]
+    write_text(json_path, json.dumps(describe(trained, exported), indent=2) + '\n')
+    return [output, json_path]
 
 
 def export_probabilities(trained: TrainedNetwork, platforms: Sequence[str]) -> jax_export.Exported:
-    """Returns the function from uint8 `[N, S, S, 3]` to float32 `[N, C]` for any N.
+    """Returns the function from images to probabilities, with weights and normalisation inside.
 
-    S is `data.image_size`, C the number of class names: a network may have more outputs. Weights
-    and normalisation are inside.
+    It maps uint8 `[N, S, S, 3]` to float32 `[N, C]` for any N. S is `data.image_size`, and C is the
+    number of class names: further outputs of the network are dropped after the softmax.
+
+    Args:
+      trained: network, weights and class names.
+      platforms: platforms on which the function can run, of `PLATFORMS`.
     """
     variables = trained.model_variables()
 
@@ -78,7 +99,7 @@ def export_probabilities(trained: TrainedNetwork, platforms: Sequence[str]) -> j
 
 
 def describe(trained: TrainedNetwork, exported: jax_export.Exported) -> dict[str, Any]:
-    """Returns what a user of the file has to know, ready for JSON."""
+    """Returns what a user of the exported file must know, as values for JSON."""
     data = trained.config.data
     return {
         'class_names': list(trained.class_names),

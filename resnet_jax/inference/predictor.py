@@ -1,4 +1,4 @@
-"""What is in a photo?"""
+"""Predictor: the most probable classes of images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ MAX_BATCH_SIZE = 64
 
 
 class Predictor:
-    """Names the classes of images; prepares them as evaluation does.
+    """Predicts the classes of images, with the same preprocessing as evaluation.
 
     Args:
-      trained: the network, its weights and its class names.
+      trained: network, weights and class names.
     """
 
     def __init__(self, trained: TrainedNetwork):
@@ -40,10 +40,11 @@ class Predictor:
         Args:
           images: paths, encoded JPEG or PNG bytes, or uint8 arrays `[H, W]` or `[H, W, 3]` of
             any size.
-          top_k: predictions an image; at most as many as there are classes.
+          top_k: number of predictions for each image, at least 1; there are fewer if the network
+            has fewer classes.
 
         Raises:
-          InputError: for an image that cannot be read, with its name and the reason.
+          InputError: if an image cannot be read; names the image and the reason.
         """
         if isinstance(images, str | Path | bytes):
             raise InputError('images: expected a list of images, found a single one; write [image]')
@@ -58,7 +59,7 @@ class Predictor:
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Returns float32 `[N, C]` for uint8 `[N, S, S, 3]`.
 
-        The batch is padded to a power of two, so that few sizes are ever compiled.
+        The batch is padded to a power of two, so that only a few batch sizes are compiled.
         """
         padded_size = 1 << (len(pixels) - 1).bit_length()
         padded = np.zeros((padded_size, *pixels.shape[1:]), np.uint8)
@@ -66,6 +67,7 @@ class Predictor:
         return np.asarray(self._compute_probabilities(self._variables, padded))[: len(pixels)]
 
     def _rank(self, probabilities: np.ndarray, top_k: int) -> list[Prediction]:
+        """Returns the `top_k` most probable classes for the probabilities `[C]` of one image."""
         named = probabilities[: len(self.class_names)]
         order = np.argsort(-named, kind='stable')[:top_k]
         return [

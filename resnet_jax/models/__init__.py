@@ -1,5 +1,4 @@
-"""The networks: ResNet v2, its layers and published variants, initial weights, and the two
-layouts of identical blocks.
+"""ResNet v2 networks: layers, published variants, initial weights and stacking of blocks.
 
-Knows nothing of data sets, optimizers or files.
+This package does not depend on data sets, optimizers or files.
 """

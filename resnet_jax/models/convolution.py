@@ -1,7 +1,7 @@
-"""Convolutions.
+"""Convolutions, with faster equivalent implementations for CPUs.
 
-A CPU computes some of them, or of their gradients, in another form that it runs faster; the form
-computes the same function of the same parameters. Other platforms always take XLA's own.
+On a CPU, some convolutions and some of their gradients are computed as matrix products. The
+function and its parameters are the same. Other platforms always run XLA's own convolution.
 """
 
 import functools
@@ -13,11 +13,10 @@ from flax import linen as nn
 from jax import lax
 
 SMALL_MAP = 4
-"""Up to this height and width of its output, a convolution on a CPU is computed from patches."""
+"""Greatest height and width in px of an output that a CPU computes from patches."""
 
-
-Form = Callable[[jax.Array, jax.Array, int], jax.Array]
-"""A function of x, the kernel and the stride that computes `convolve`."""
+Implementation = Callable[[jax.Array, jax.Array, int], jax.Array]
+"""A function of x, the kernel and the stride that is equivalent to `convolve`."""
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -25,8 +24,8 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
     Args:
       x: `[N, H, W, C_in]`.
-      kernel: `[k, k, C_in, C_out]` with odd k, of x's dtype.
-      stride: the same in both directions.
+      kernel: `[k, k, C_in, C_out]` with odd k and the dtype of x.
+      stride: stride of both directions, in px.
 
     Returns:
       `[N, ceil(H / stride), ceil(W / stride), C_out]`.
@@ -42,10 +41,10 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def convolve_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Computes `convolve` as one matrix product of shifted slices with the reshaped kernel.
+    """Computes `convolve` as one matrix product of shifted slices and the reshaped kernel.
 
-    XLA's CPU backend has no fast convolution for small maps: this is up to nine times as fast on
-    maps of 4x4 and smaller.
+    XLA's CPU backend has no fast convolution for small maps. On maps of 4x4 and smaller, this
+    function was up to nine times as fast.
     """
     size = kernel.shape[0]
     pad = (size - 1) // 2
@@ -59,72 +58,85 @@ def convolve_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return jnp.concatenate(slices, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _make_convolution(*, forward: Form, input_gradient: Form, kernel_gradient: Form) -> Form:
-    """Returns `convolve`, with the forms in which a CPU computes it and its two gradients.
+def _make_convolution(
+    *, forward: Implementation, input_gradient: Implementation, kernel_gradient: Implementation
+) -> Implementation:
+    """Returns a function equivalent to `convolve`, with other implementations on a CPU.
 
-    Only x and the kernel are kept for the gradients, whatever a form makes of them. It has no
-    forward-mode derivative.
+    Only x and the kernel are kept for the backward pass, not the intermediate arrays of an
+    implementation. The function has no forward-mode derivative.
+
+    Args:
+      forward: implementation of the result on a CPU.
+      input_gradient: implementation on a CPU whose derivative gives the gradient of x.
+      kernel_gradient: implementation on a CPU whose derivative gives the gradient of the kernel.
     """
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
     def convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-        return _by_platform(forward, lambda form, *both: form(*both, stride), x, kernel)
+        return _by_platform(
+            forward, lambda implementation, *arrays: implementation(*arrays, stride), x, kernel
+        )
 
     def convolution_forward(x, kernel, stride):
         return convolution(x, kernel, stride), (x, kernel)
 
     def convolution_backward(stride, residuals, cotangent):
-        def pull_back_to_x(form, x, kernel, cotangent):
-            return jax.vjp(lambda x: form(x, kernel, stride), x)[1](cotangent)[0]
+        def compute_input_gradient(implementation, x, kernel, cotangent):
+            return jax.vjp(lambda x: implementation(x, kernel, stride), x)[1](cotangent)[0]
 
-        def pull_back_to_kernel(form, x, kernel, cotangent):
-            return jax.vjp(lambda kernel: form(x, kernel, stride), kernel)[1](cotangent)[0]
+        def compute_kernel_gradient(implementation, x, kernel, cotangent):
+            _, vjp = jax.vjp(lambda kernel: implementation(x, kernel, stride), kernel)
+            return vjp(cotangent)[0]
 
         return (
-            _by_platform(input_gradient, pull_back_to_x, *residuals, cotangent),
-            _by_platform(kernel_gradient, pull_back_to_kernel, *residuals, cotangent),
+            _by_platform(input_gradient, compute_input_gradient, *residuals, cotangent),
+            _by_platform(kernel_gradient, compute_kernel_gradient, *residuals, cotangent),
         )
 
     convolution.defvjp(convolution_forward, convolution_backward)
     return convolution
 
 
-def _by_platform(cpu_form: Form, compute: Callable, *arrays: jax.Array) -> jax.Array:
-    """Calls `compute(form, *arrays)`, on a CPU with its form and elsewhere with `convolve`."""
-    if cpu_form is convolve:
+def _by_platform(
+    cpu_implementation: Implementation, compute: Callable[..., jax.Array], *arrays: jax.Array
+) -> jax.Array:
+    """Calls `compute(implementation, *arrays)`; all platforms but the CPU use `convolve`."""
+    if cpu_implementation is convolve:
         return compute(convolve, *arrays)
-    forms = {'cpu': cpu_form, 'default': convolve}
     return lax.platform_dependent(
-        *arrays, **{name: functools.partial(compute, form) for name, form in forms.items()}
+        *arrays,
+        cpu=functools.partial(compute, cpu_implementation),
+        default=functools.partial(compute, convolve),
     )
 
 
 convolve_pointwise = _make_convolution(
     forward=convolve, input_gradient=convolve, kernel_gradient=convolve_patches
 )
-"""Computes `convolve` with a 1x1 kernel, whose gradient a CPU computes as a matrix product.
+"""Computes `convolve` with a 1x1 kernel; a CPU computes the kernel's gradient as a matrix product.
 
-That is up to three times as fast as XLA's convolution for it. The convolution itself and the
-gradient of x are not faster as products.
+The product was up to three times as fast as XLA's convolution. For the result and the gradient of
+x, a product was not faster.
 """
-
 
 convolve_by_patches = _make_convolution(
     forward=convolve_patches, input_gradient=convolve_patches, kernel_gradient=convolve_patches
 )
-"""Computes `convolve`, which a CPU does as `convolve_patches`, and its gradients too."""
+"""Computes `convolve`; a CPU computes the result and both gradients with `convolve_patches`."""
 
 
 class Conv(nn.Module):
-    """A square convolution with symmetric padding.
+    """A convolution with a square kernel and symmetric zero padding.
 
     Attributes:
-      features: output channels.
-      size: height and width of the kernel, odd.
-      stride: the same in both directions.
-      use_bias: add a learned number to each output channel.
-      dtype: of the computation; the parameters are stored in float32.
-      in_loop: whether a loop computes it, for which CPUs have no fast convolution either.
+      features: number of output channels.
+      size: height and width of the kernel in px, odd.
+      stride: stride of both directions, in px.
+      use_bias: add a learned bias to each output channel.
+      dtype: dtype of the computation; the parameters are float32.
+      in_loop: whether the layer runs in a loop. XLA's CPU backend has no fast convolution in a
+        loop, so a CPU then computes maps of every size from patches.
     """
 
     features: int
@@ -146,7 +158,8 @@ class Conv(nn.Module):
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         is_small = -(-max(x.shape[1:3]) // self.stride) <= SMALL_MAP
-        if not (is_small or self.in_loop):
-            form = convolve_pointwise if self.size == 1 else convolve
-            return form(x, kernel, self.stride)
-        return convolve_by_patches(x, kernel, self.stride)
+        if is_small or self.in_loop:
+            return convolve_by_patches(x, kernel, self.stride)
+        if self.size == 1:
+            return convolve_pointwise(x, kernel, self.stride)
+        return convolve(x, kernel, self.stride)

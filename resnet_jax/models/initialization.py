@@ -1,4 +1,4 @@
-"""Initial weights: drawn on the host, each array by its name and shape."""
+"""Initial parameters and statistics of a network, drawn on the host."""
 
 import functools
 import math
@@ -14,18 +14,21 @@ from resnet_jax.models import stacking
 from resnet_jax.models.resnet import ResNet
 
 KERNEL_INITS = {
-    # Scale, fan and distribution: the variance is scale / fan.
     # He et al. 2015 (arXiv:1502.01852), equations 14 and 10.
     'he_fan_out': (2.0, 'fan_out', 'normal'),
     'he_fan_in': (2.0, 'fan_in', 'normal'),
     # mx.init.Xavier(rnd_type='uniform', factor_type='in', magnitude=2)
     'mxnet_2016': (2 / 3, 'fan_in', 'uniform'),
 }
+"""Scale, fan and distribution of each initialisation; the variance is scale / fan."""
 
 
 @functools.lru_cache(maxsize=4)  # tracing a thousand layers takes seconds
 def abstract_variables(model: ResNet, image_size: int) -> dict[str, Any]:
-    """Returns `{'params': ..., 'batch_stats': ...}` with shapes in place of arrays, unstacked."""
+    """Returns `{'params': ..., 'batch_stats': ...}`, unstacked.
+
+    Leaves are `jax.ShapeDtypeStruct` instead of arrays.
+    """
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     init = functools.partial(model.init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), images)
@@ -37,27 +40,27 @@ def init_variables(
 ) -> dict[str, Any]:
     """Draws initial parameters and statistics.
 
-    Each array is drawn on the host from the seed, its name and its shape, so nothing has to be
-    compiled: `jax.jit(model.init)` takes seconds for 18 layers and minutes for 1001.
+    Each array is drawn on the host from the seed, its name and its shape, so nothing is compiled.
+    Compiling `model.init` took seconds for 18 layers and minutes for 1001.
 
     Args:
       model: the network.
-      image_size: height and width in px; no array's shape depends on it.
-      seed: fixes all arrays, whatever the devices.
-      kernel_init: a name in `KERNEL_INITS`, for convolutions and head.
+      image_size: height and width of an image in px; no array's shape depends on it.
+      seed: seed of all arrays; the same seed gives the same arrays on any devices.
+      kernel_init: key of `KERNEL_INITS`, for the kernels of convolutions and head.
 
     Returns:
       `{'params': ..., 'batch_stats': ...}` of float32 NumPy arrays, unstacked.
     """
 
-    def draw(path: tuple[str, ...], array: jax.ShapeDtypeStruct) -> np.ndarray:
+    def draw(path: tuple[Any, ...], array: Any) -> np.ndarray:
         if path[-1] == 'kernel':
             generator = np.random.default_rng([seed, zlib.crc32('/'.join(path).encode())])
             return _draw_kernel(generator, array.shape, *KERNEL_INITS[kernel_init])
         fill = 1.0 if path[-1] in ('scale', 'var') else 0.0
         return np.full(array.shape, fill, np.float32)
 
-    return traverse_util.path_aware_map(draw, abstract_variables(model, image_size))
+    return dict(traverse_util.path_aware_map(draw, abstract_variables(model, image_size)))
 
 
 def _draw_kernel(

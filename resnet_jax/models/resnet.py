@@ -1,17 +1,17 @@
-"""Pre-activation residual networks, "ResNet v2".
+"""ResNet v2: pre-activation residual networks.
 
-The function is that of He et al. 2016, "Identity Mappings in Deep Residual Networks"
-(arXiv:1603.05027): in a block, batch norm and ReLU come before each convolution, the sum is left
-as it is, and one more batch norm and ReLU come before the global average pooling. The widths and
-depths for ImageNet are those of He et al. 2015 (arXiv:1512.03385), table 1; 200 is from the 2016
-paper, 269 from MXNet's symbol files. What published networks do differently is in `VARIANTS`.
+The network is that of He et al. 2016, "Identity Mappings in Deep Residual Networks"
+(arXiv:1603.05027). In a block, batch norm and ReLU precede each convolution, and nothing follows
+the sum. One more batch norm and ReLU precede the global average pooling. The widths and depths for
+ImageNet are those of He et al. 2015 (arXiv:1512.03385), table 1; depth 200 is from the 2016 paper,
+depth 269 from MXNet's symbol files. `VARIANTS` lists the differences between published networks.
 
-Parameter names are the checkpoint format: `stem/conv/kernel`, `stage2_block1/conv1/kernel`,
+The checkpoint format uses the parameter names: `stem/conv/kernel`, `stage2_block1/conv1/kernel`,
 `stage2_block1/norm1/scale`, `stage2_block1/projection/kernel`, `final_norm/bias`, `head/kernel`.
 """
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,14 @@ class Block(nn.Module):
     """A pre-activation residual block, figure 4(e) of the 2016 paper.
 
     Attributes:
-      channels: of the 3x3 convolutions.
-      bottleneck: 1x1, 3x3, 1x1 to four times the channels, instead of twice 3x3.
-      stride: of the first 3x3 convolution and of the shortcut.
-      project: pass the shortcut through a 1x1 convolution.
-      variant: see `Variant`.
-      conv: `layers.Conv` with its dtype.
-      norm: `BatchNorm` with everything but its name.
+      channels: number of channels of the 3x3 convolutions.
+      bottleneck: three convolutions, 1x1, 3x3 and 1x1, the last with four times the channels,
+        instead of two 3x3 convolutions.
+      stride: stride of the first 3x3 convolution and of the shortcut.
+      project: apply a 1x1 convolution, the projection, in the shortcut.
+      variant: variant of the network.
+      conv: `convolution.Conv` with its dtype set.
+      norm: `BatchNorm` with all attributes set.
     """
 
     channels: int
@@ -48,11 +49,12 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Computes `[N, H / stride, W / stride, C']` from `[N, H, W, C]`."""
-        widths = (self.channels,) * (2 if not self.bottleneck else 3)
-        sizes = (1, 3, 1) if self.bottleneck else (3, 3)
-        strided = sizes.index(3)
+        sizes: tuple[int, ...] = (3, 3)
+        widths: tuple[int, ...] = (self.channels, self.channels)
         if self.bottleneck:
-            widths = (*widths[:2], 4 * self.channels)
+            sizes = (1, 3, 1)
+            widths = (*widths, 4 * self.channels)
+        strided = sizes.index(3)
         y = nn.relu(self.norm(name='norm1')(x))
         shortcut = self._shortcut(x, y, widths[-1])
         for i, (width, size) in enumerate(zip(widths, sizes, strict=True)):
@@ -74,19 +76,19 @@ class Block(nn.Module):
 
 
 class LoopedBlock(Block):
-    """A block as `nn.scan` calls it."""
+    """A block with the signature that `nn.scan` requires: carry and input, carry and output."""
 
-    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:  # type: ignore[override]
         return super().__call__(x), None
 
 
 class Stem(nn.Module):
-    """The layers before the first block: `'imagenet'` divides the size by four, `'cifar'` keeps it.
+    """The layers before the first block.
 
     Attributes:
-      kind: `'imagenet'` or `'cifar'`.
-      width: output channels.
-      variant: see `Variant`.
+      kind: `'imagenet'`, which divides height and width by four, or `'cifar'`, which keeps them.
+      width: number of output channels.
+      variant: variant of the network.
       conv: as in `Block`.
       norm: as in `Block`.
     """
@@ -114,25 +116,27 @@ class Stem(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet v2 from uint8 images to float32 logits.
+    """ResNet v2: computes float32 logits of uint8 images.
 
     Attributes:
-      blocks: residual blocks in each stage; each stage after the first halves the size.
-      bottleneck: the kind of block.
-      width: channels of the stem and of the first stage's 3x3 convolutions; doubled by each stage.
-      num_classes: logits.
+      blocks: number of residual blocks in each stage. From one stage to the next, height and width
+        are halved.
+      bottleneck: whether blocks are bottlenecks.
+      width: number of channels of the stem and of the 3x3 convolutions of the first stage; every
+        later stage has twice the channels of the one before it.
+      num_classes: number of logits.
       stem: `'imagenet'` or `'cifar'`.
-      variant: see `Variant`.
-      mean: of RGB, in levels of 0-255, subtracted from the image.
-      std: of RGB, in levels of 0-255, by which the difference is divided.
-      dtype: of the computation. Parameters, statistics, normalisation and logits are float32.
-      batch_norm_momentum: share of the old running statistics that a step keeps.
-      batch_norm_epsilon: added to the variance.
+      variant: variant of the network.
+      mean: mean of the R, G and B levels (0-255); the network subtracts it from the image.
+      std: standard deviation of the R, G and B levels (0-255); the network divides by it.
+      dtype: dtype of the computation. Parameters, statistics, normalisation and logits are float32.
+      batch_norm_momentum: fraction of the old running statistics that a step keeps.
+      batch_norm_epsilon: number added to the variance in batch norm.
       batch_norm_axis: mapped axis over which training statistics are synchronised, or None.
-      scan_blocks: compute the identical blocks of a stage in a loop, which is compiled once; their
-        arrays are stacked (`stacking.stack_blocks`).
-      remat: `'blocks'` keeps only the blocks' inputs for the backward pass and computes the rest
-        again, `'none'` keeps all (Chen et al. 2016, arXiv:1604.06174).
+      scan_blocks: compute the identical blocks of a stage in a loop, whose body is compiled once.
+        The arrays of these blocks are stacked (`stacking.stack_blocks`).
+      remat: `'blocks'` keeps only the inputs of the blocks for the backward pass and recomputes
+        the other activations; `'none'` keeps all (Chen et al. 2016, arXiv:1604.06174).
     """
 
     blocks: tuple[int, ...]
@@ -152,7 +156,10 @@ class ResNet(nn.Module):
 
     @property
     def num_scanned(self) -> tuple[int, ...]:
-        """Of each stage, the blocks that are computed in a loop: so many from the second on."""
+        """Number of blocks of each stage that are computed in a loop.
+
+        The loop begins with the second block of the stage; 0 means that there is no loop.
+        """
         if not self.scan_blocks:
             return (0,) * len(self.blocks)
         last = len(self.blocks) - 1
@@ -168,7 +175,8 @@ class ResNet(nn.Module):
 
         Args:
           images: uint8 `[N, H, W, 3]`.
-          train: normalise by the batch's statistics and update the running ones.
+          train: normalise by the statistics of the batch and update the running statistics;
+            otherwise normalise by the running statistics.
 
         Returns:
           float32 `[N, num_classes]`.
@@ -197,15 +205,16 @@ class ResNet(nn.Module):
                     x = self._loop(stage, common | {'conv': conv, 'norm': norm})(x, None)[0]
                 if 2 <= number < 2 + num_scanned:
                     continue
-                halves = stage > 0 and number == 1
+                halves_size = stage > 0 and number == 1
                 if variant.stride_in_last_block:
-                    halves = stage < len(self.blocks) - 1 and number == num_blocks
-                changes = halves or x.shape[-1] != channels * (4 if self.bottleneck else 1)
+                    halves_size = stage < len(self.blocks) - 1 and number == num_blocks
+                out_channels = channels * (4 if self.bottleneck else 1)
+                changes_shape = halves_size or x.shape[-1] != out_channels
                 block = nn.remat(Block) if self.remat == 'blocks' else Block
                 x = block(
                     **common,
-                    stride=2 if halves else 1,
-                    project=number == 1 and (changes or variant.always_project),
+                    stride=2 if halves_size else 1,
+                    project=number == 1 and (changes_shape or variant.always_project),
                     conv=conv,
                     norm=norm,
                     name=f'stage{stage + 1}_block{number}',
@@ -215,19 +224,19 @@ class ResNet(nn.Module):
         return nn.Dense(self.num_classes, name='head')(x)
 
     def compute_logits(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
-        """Returns the logits of images in evaluation, float32 `[N, num_classes]`.
+        """Returns the logits of images with the running statistics, float32 `[N, num_classes]`.
 
         Args:
-          variables: `{'params': ..., 'batch_stats': ...}`, stacked where the network has loops.
+          variables: `{'params': ..., 'batch_stats': ...}`, stacked if the network has loops.
           images: uint8 `[N, H, W, 3]`.
         """
-        return self.apply(variables, images, train=False)
+        return cast(jax.Array, self.apply(variables, images, train=False))
 
     def _loop(self, stage: int, attributes: dict[str, Any]) -> nn.Module:
-        """Returns the identical blocks of a stage as one loop."""
+        """Returns a loop over the identical blocks of a stage."""
         block = LoopedBlock
         if self.remat == 'blocks':
-            block = nn.remat(LoopedBlock, prevent_cse=False)  # a loop's iterations are apart anyway
+            block = nn.remat(LoopedBlock, prevent_cse=False)  # a loop prevents CSE anyway
         loop = nn.scan(
             block,
             variable_axes={'params': 0, 'batch_stats': 0},
@@ -244,15 +253,19 @@ class ResNet(nn.Module):
 
 
 def create_model(config: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> ResNet:
-    """Builds the network that a config describes.
+    """Returns the network that a config describes.
 
     Args:
-      config: a whole config; `model` and the data's mean and std are read.
-      num_classes: of the data; used where `config.model.num_classes` is 0.
-      axis_name: the mapped axis of the training step, for `config.model.sync_batch_norm`.
+      config: complete config; `model`, `data.mean` and `data.std` are read.
+      num_classes: number of classes of the data set; used if `config.model.num_classes` is 0.
+      axis_name: mapped axis of the training step, for `config.model.sync_batch_norm`.
+
+    Raises:
+      InputError: if no network has `config.model.depth`.
     """
     model = config.model
     variant = VARIANTS[model.variant]
+    blocks: tuple[int, ...]
     if model.depth in IMAGENET_BLOCKS:
         bottleneck, blocks = model.depth >= 50, IMAGENET_BLOCKS[model.depth]
     else:

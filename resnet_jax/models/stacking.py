@@ -1,8 +1,8 @@
-"""Two layouts of a network's arrays: one for each block, or identical blocks of a stage stacked.
+"""Stacking and unstacking of the arrays of identical blocks.
 
-A network that computes identical blocks in a loop (`config.model.scan_blocks`) holds their arrays
-stacked, `stage2_blocks/conv1/kernel` with a leading axis for `stage2_block2`, `stage2_block3`, ...
-That layout exists in memory only: files know each block by its own name.
+A network that computes identical blocks in a loop (`config.model.scan_blocks`) needs their arrays
+stacked: `stage2_blocks/conv1/kernel` has a leading axis for `stage2_block2`, `stage2_block3`, ...
+The stacked layout exists in memory only. Files store each block under its own name.
 """
 
 from collections.abc import Callable
@@ -16,32 +16,33 @@ def stack_blocks(tree: Any, num_scanned: tuple[int, ...]) -> Any:
     """Stacks the arrays of the blocks that are computed in a loop.
 
     Args:
-      tree: of NumPy or JAX arrays or of `jax.ShapeDtypeStruct`; parameters, statistics, or
-        anything that holds trees of their shape, such as an optimizer's state.
-      num_scanned: of each stage, the blocks in its loop: so many from the second on.
+      tree: tree of NumPy arrays, JAX arrays or `jax.ShapeDtypeStruct`: parameters, statistics, or
+        a tree that contains trees of the same structure, such as an optimizer's state.
+      num_scanned: number of blocks in each stage's loop, as `ResNet.num_scanned`.
 
     Returns:
-      The tree with NumPy arrays in place of those blocks'; the others are as they were.
+      The tree with stacked NumPy arrays in place of those blocks' arrays; the other arrays are
+      unchanged.
     """
 
     def stack(blocks: dict[str, Any]) -> dict[str, Any]:
         blocks = dict(blocks)
-        for stage, names in _loops(num_scanned):
-            parts = [blocks.pop(name) for name in names]
-            blocks[stage] = jax.tree.map(_stack, *parts)
+        for loop_name, block_names in _loops(num_scanned):
+            trees = [blocks.pop(name) for name in block_names]
+            blocks[loop_name] = jax.tree.map(_stack, *trees)
         return blocks
 
     return _map_blocks(stack, tree)
 
 
 def unstack_blocks(tree: Any, num_scanned: tuple[int, ...]) -> Any:
-    """Undoes `stack_blocks`; fetches JAX arrays to the host."""
+    """Reverses `stack_blocks`; copies JAX arrays to the host if there are loops."""
 
     def unstack(blocks: dict[str, Any]) -> dict[str, Any]:
         blocks = dict(blocks)
-        for stage, names in _loops(num_scanned):
-            stacked = blocks.pop(stage)
-            for index, name in enumerate(names):
+        for loop_name, block_names in _loops(num_scanned):
+            stacked = blocks.pop(loop_name)
+            for index, name in enumerate(block_names):
                 blocks[name] = jax.tree.map(lambda array, i=index: _take(array, i), stacked)
         return blocks
 
@@ -49,7 +50,7 @@ def unstack_blocks(tree: Any, num_scanned: tuple[int, ...]) -> Any:
 
 
 def _loops(num_scanned: tuple[int, ...]) -> list[tuple[str, list[str]]]:
-    """Returns the name of each stage's loop, and of the blocks in it."""
+    """Returns the name of each stage's loop and the names of the blocks in it."""
     return [
         (f'stage{stage}_blocks', [f'stage{stage}_block{block}' for block in range(2, count + 2)])
         for stage, count in enumerate(num_scanned, 1)
@@ -58,7 +59,7 @@ def _loops(num_scanned: tuple[int, ...]) -> list[tuple[str, list[str]]]:
 
 
 def _map_blocks(function: Callable[[dict], dict], tree: Any) -> Any:
-    """Applies a function to each dict of blocks in a tree."""
+    """Applies a function to each `{block name: arrays}` in a tree."""
 
     def is_blocks(node: Any) -> bool:
         return isinstance(node, dict) and any(str(key).startswith('stage1_') for key in node)
@@ -69,7 +70,7 @@ def _map_blocks(function: Callable[[dict], dict], tree: Any) -> Any:
 
 
 def _on_host(tree: Any) -> Any:
-    """Fetches arrays all at once: to cut slices on the devices would compile each."""
+    """Copies JAX arrays to the host; slicing on the devices compiles a program for each slice."""
     return jax.tree.map(
         lambda leaf: jax.device_get(leaf) if isinstance(leaf, jax.Array) else leaf, tree
     )

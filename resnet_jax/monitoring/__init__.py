@@ -1,5 +1,5 @@
-"""What a run costs the machine: counters of GPUs, host and process, training speed,
-TensorBoard, and the versions and devices that a run was made with.
+"""Monitoring of a run: counters of the machine, training speed, TensorBoard, and the versions and
+devices in use.
 
 Knows nothing of networks or data sets.
 """

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, devices, commit, command line."""
+"""Environment of a run: versions, devices, commit and command line."""
 
 import importlib.metadata
 import platform
@@ -17,10 +17,10 @@ _PACKAGES = (
 
 
 def describe_environment(devices: Sequence[jax.Device]) -> dict[str, Any]:
-    """Returns what is worth knowing later, ready for JSON.
+    """Returns the environment of a run as a dict that can be written as JSON.
 
     Args:
-      devices: those that the run uses.
+      devices: devices that the run uses.
     """
     return {
         'command': sys.argv,
@@ -40,7 +40,7 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str:
-    """Returns the commit of the code, with '+changes' if it is not all committed."""
+    """Returns the commit of the code, with '+changes' if there are uncommitted changes."""
     git = ('git', '-C', str(Path(__file__).parent))
     try:
         commit = subprocess.run((*git, 'rev-parse', 'HEAD'), capture_output=True, text=True)

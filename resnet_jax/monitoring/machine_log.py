@@ -1,4 +1,4 @@
-"""`machine.csv`: a row of the machine's counters for every few steps of a run."""
+"""Log of the machine's counters: appends a row to a run's `machine.csv` every few steps."""
 
 import math
 import time
@@ -10,18 +10,18 @@ from resnet_jax.storage.machine_csv import append_row, read_machine, write_machi
 
 
 class MachineLog:
-    """Appends to the `machine.csv` of a run, which a kill may cut short at any byte.
+    """Writer of the `machine.csv` of a run, which a kill can cut short at any byte.
 
-    A run may be continued on a machine with other counters: then the file has the columns of both,
-    and cells stay empty where a column was not there.
+    If a run is continued on a machine with other counters, the file gets the columns of both
+    machines. Cells are empty where a machine does not have the column.
 
     Args:
-      path: of the file. Rows behind `start_step` are dropped: those steps come again.
-      machine: what is read.
-      start_step: steps done before.
+      path: path of the file. Rows after `start_step` are dropped, because those steps run again.
+      machine: machine whose counters are read.
+      start_step: number of steps done before this session.
 
     Raises:
-      InputError: when the file is something else.
+      InputError: if the file exists and is not such a table.
     """
 
     def __init__(self, path: Path, machine: Machine, start_step: int):
@@ -36,35 +36,39 @@ class MachineLog:
             write_machine(path, columns, kept)
 
     def start_clock(self) -> None:
-        """Says that the session's first step is done; `time_s` counts from the run's first.
+        """Starts the clock of `time_s`, when the first step of the session is done.
 
-        A session goes on counting where the last one's kept rows end, so that the time between
-        them is left out. Once started, it goes on.
+        In a continued run the clock starts at the time of the last row that was kept, so the time
+        between the sessions does not count. Later calls have no effect.
         """
         if self._started is None:
             self._started = time.perf_counter() - self._seconds_before
 
     def add_row(self, step: int, scalars: Mapping[str, float]) -> dict[str, float]:
-        """Reads the machine and writes a row; returns its numbers by column.
+        """Reads the counters and appends a row.
 
         Args:
-          step: steps done, more than in the row before.
-          scalars: further columns, the same at each call; nan leaves a cell empty.
+          step: number of steps done, larger than in the row before.
+          scalars: values of additional columns, the same columns in each call; nan leaves a cell
+            empty.
+
+        Returns:
+          The values of the row by column, without `step`, `time_s` and empty cells.
 
         Raises:
-          RunFailed: when the row cannot be written.
+          RunFailed: if the row cannot be written.
         """
         self.start_clock()
-        found = self._machine.sample() | dict(scalars)
-        found = {
+        assert self._started is not None
+        sample = {
             name: value if value is not None and math.isfinite(value) else None
-            for name, value in found.items()
+            for name, value in (self._machine.sample() | dict(scalars)).items()
         }
         elapsed = round(time.perf_counter() - self._started, 3)
-        row = {'step': step, 'time_s': elapsed} | found
-        new = tuple(name for name in row if name not in self._columns)
-        if new or not self._path.exists():  # the file's first row, or this machine's
-            self._columns += new
+        row = {'step': step, 'time_s': elapsed} | sample
+        new_columns = tuple(name for name in row if name not in self._columns)
+        if new_columns or not self._path.exists():  # first row of the file or of this machine
+            self._columns += new_columns
             write_machine(self._path, self._columns, read_machine(self._path)[1])
         append_row(self._path, self._columns, row)
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in sample.items() if value is not None}

@@ -1,4 +1,7 @@
-"""What CLU's writers lack: going back in TensorBoard's record of a run, and errors in words."""
+"""TensorBoard event files of a run, with steps that can be replaced and clear errors.
+
+Adds to CLU's writers what they lack.
+"""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -10,22 +13,22 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from resnet_jax.errors import RunFailed
 
 MACHINE_PREFIX = 'machine/'
-"""Of the tags of the machine's counters."""
+"""Prefix of the tags of the machine's counters."""
 
 
 def create_writer(folder: str, step: int, *, with_log: bool) -> metric_writers.MetricWriter:
-    """Returns CLU's writer to TensorBoard, and to the log where there is no progress line.
+    """Returns CLU's writer to TensorBoard and, if requested, to the log.
 
-    It is not asynchronous: what it has written is on the disk, and its errors come where they
-    belong.
+    The writer is synchronous: its data is on the disk when a call returns, and an error is raised
+    in the call that causes it.
 
     Args:
-      folder: of the run's events.
-      step: steps done before; what the folder holds of later ones is forgotten.
-      with_log: write scalars to the log, too.
+      folder: path of the folder for the run's events.
+      step: number of steps done before; TensorBoard forgets the events of later steps.
+      with_log: whether scalars are also written to the log.
 
     Raises:
-      RunFailed: when the folder cannot be written.
+      RunFailed: if the folder cannot be written.
     """
     begin_session(folder, step)
     log = [TrainingLog()] if with_log else []
@@ -35,20 +38,20 @@ def create_writer(folder: str, step: int, *, with_log: bool) -> metric_writers.M
 def write_scalars(
     writer: metric_writers.MetricWriter, step: int, scalars: Mapping[str, float]
 ) -> None:
-    """Writes scalars of a step; they are on the disk when it returns.
+    """Writes scalars of a step; they are on the disk when this function returns.
 
     Raises:
-      RunFailed: when they cannot be written.
+      RunFailed: if they cannot be written.
     """
-    with _errors_in_words():
+    with _writing():
         writer.write_scalars(step, scalars)
 
 
 class TrainingLog(metric_writers.LoggingWriter):
-    """Logs a run's scalars, without those of the machine: they would hide the others."""
+    """Log of a run's scalars, without the many scalars of the machine, which hide the others."""
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Logs a line, if anything is left to log."""
+        """Logs a line, if any scalar remains."""
         shown = {
             name: value for name, value in scalars.items() if not name.startswith(MACHINE_PREFIX)
         }
@@ -57,29 +60,33 @@ class TrainingLog(metric_writers.LoggingWriter):
 
 
 def begin_session(folder: str, step: int) -> None:
-    """Makes TensorBoard forget what it reads of steps behind this one, which are done again.
+    """Makes TensorBoard forget the events after a step, because those steps run again.
 
-    It drops earlier sessions' events from the step of a session's start on; so every session must
-    begin with one, the first too.
+    TensorBoard reads a session's start event and drops all earlier events from that step on. Every
+    session must begin with such an event, including the first one.
+
+    Args:
+      folder: path of the folder for the run's events.
+      step: number of steps done before.
 
     Raises:
-      RunFailed: when that cannot be written.
+      RunFailed: if the event cannot be written.
     """
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    with _errors_in_words():
+    with _writing():
         writer = EventFileWriter(folder)
         writer.add_event(event_pb2.Event(step=step + 1, session_log=start))
         writer.close()
 
 
 @contextlib.contextmanager
-def _errors_in_words() -> Iterator[None]:
-    """Nothing but a write happens inside, so whatever it stumbles over is the disk."""
+def _writing() -> Iterator[None]:
+    """Turns any exception into `RunFailed`: the block only writes, so the cause is the disk."""
     try:
         yield
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise RunFailed(
-            f'cannot write for TensorBoard: {reason}. What was saved before is whole; make room or '
-            'mend the disk, and start the same command again'
+            f'TensorBoard events cannot be written: {reason}. What was saved before is intact; '
+            'free some space or repair the disk, and run the same command again'
         ) from error

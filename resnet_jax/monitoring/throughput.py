@@ -1,4 +1,4 @@
-"""How fast a run trains, and for how long its devices wait for their input."""
+"""Training speed, and the time that devices wait for input."""
 
 import math
 import time
@@ -12,7 +12,13 @@ T = TypeVar('T')
 
 
 class Counts(NamedTuple):
-    """What has been counted: seconds while the clock ran, those without input, and steps."""
+    """Totals since the start.
+
+    Attributes:
+      seconds: seconds for which the clock ran.
+      seconds_waited: seconds of these in which the devices waited for input.
+      steps: number of steps.
+    """
 
     seconds: float = 0.0
     seconds_waited: float = 0.0
@@ -20,12 +26,13 @@ class Counts(NamedTuple):
 
 
 class Throughput:
-    """Training speed; what happens while the clock stands (evaluation, compilation) does not count.
+    """Clock of the training speed. Time in which it is paused, as in evaluation, does not count.
 
-    Rates are images a second, and the share of the time for which the input was missing.
+    It measures two rates: images per second, and the share of the time that the devices waited for
+    input.
 
     Args:
-      batch_size: images a step.
+      batch_size: number of images per step.
     """
 
     def __init__(self, batch_size: int):
@@ -35,56 +42,60 @@ class Throughput:
         self._rates = math.nan, math.nan
 
     def resume(self) -> None:
-        """Starts the clock, when all steps before are done."""
+        """Starts the clock. All earlier steps must be done."""
         self._resumed = time.perf_counter()
 
     def pause(self) -> None:
-        """Stops the clock, when all steps before are done."""
+        """Pauses the clock. All earlier steps must be done."""
         if self._resumed is not None:
             self._add(seconds=time.perf_counter() - self._resumed)
             self._resumed = None
 
     def add_step(self, seconds_waited: float) -> None:
-        """Counts a step, and the time for which its input was missing, if the clock runs."""
+        """Counts a step and the seconds of waiting for its input, if the clock runs."""
         if self._resumed is not None:
             self._add(seconds_waited=seconds_waited, steps=1)
 
     def rates(self) -> tuple[float, float]:
-        """Returns the rates from the last `reset` to the last `pause`.
+        """Returns the rates between the last `reset` and the last `pause`.
 
-        If no step was counted between them, those that were returned last; nan before any.
+        If no step was counted in between, returns the same rates as the last call; nan before the
+        first step.
         """
-        found = self._since(self._at_reset)
-        if not math.isnan(found[0]):
-            self._rates = found
+        rates = self._rates_since(self._at_reset)
+        if not math.isnan(rates[0]):
+            self._rates = rates
         return self._rates
 
     def reset(self) -> None:
-        """Starts new means for `rates`."""
+        """Starts the period that `rates` measures."""
         self._at_reset = self._total
 
     def end_lap(self) -> tuple[float, float]:
-        """Returns the rates since the last call, whatever was reset; nan without a step."""
-        lap, self._at_lap = self._since(self._at_lap), self._total
+        """Returns the rates since the last call, regardless of `reset`; nan without a step."""
+        lap, self._at_lap = self._rates_since(self._at_lap), self._total
         return lap
 
-    def _add(self, **counts: float) -> None:
-        added = Counts(**counts)
-        self._total = Counts(*(a + b for a, b in zip(self._total, added, strict=True)))
+    def _add(self, seconds: float = 0.0, seconds_waited: float = 0.0, steps: int = 0) -> None:
+        total = self._total
+        self._total = Counts(
+            total.seconds + seconds, total.seconds_waited + seconds_waited, total.steps + steps
+        )
 
-    def _since(self, before: Counts) -> tuple[float, float]:
-        found = Counts(*(now - then for now, then in zip(self._total, before, strict=True)))
-        if not (found.steps and found.seconds):
+    def _rates_since(self, start: Counts) -> tuple[float, float]:
+        seconds = self._total.seconds - start.seconds
+        seconds_waited = self._total.seconds_waited - start.seconds_waited
+        steps = self._total.steps - start.steps
+        if not (steps and seconds):
             return math.nan, math.nan
-        speed = found.steps * self._batch_size / found.seconds
-        return speed, min(found.seconds_waited / found.seconds, 1.0)
+        return steps * self._batch_size / seconds, min(seconds_waited / seconds, 1.0)
 
 
 class InputWait:
-    """Measures for how long the devices have nothing to do because the next batch is missing.
+    """Clock of the time in which the devices are idle because the next batch is missing.
 
-    While they still compute the steps before, waiting for a batch costs nothing. When those end is
-    noted by a thread, because nothing else here stops for it.
+    Waiting for a batch costs nothing while the devices still compute earlier steps. A separate
+    thread measures when those end, because the main thread does not wait for them.
     """
 
     def __init__(self) -> None:
@@ -92,21 +103,29 @@ class InputWait:
         self._step_end: Future[float] | None = None
 
     def watch(self, outputs: Any) -> None:
-        """Takes what the step returns that was dispatched last."""
+        """Sets the step whose end is measured.
+
+        Args:
+          outputs: outputs of the step that was dispatched last.
+        """
         self._step_end = self._watcher.submit(_time_when_ready, outputs)
 
     def timed(self, batches: Iterable[T]) -> Iterator[tuple[T, float]]:
-        """Yields each batch and the seconds for which the devices had to wait for it."""
+        """Yields each batch and the seconds that the devices waited for it."""
         iterator = iter(batches)
         while True:
-            asked = time.perf_counter()
+            requested = time.perf_counter()
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
-            arrived, step_end = time.perf_counter(), self._step_end
-            idle = step_end is not None and step_end.done() and step_end.exception() is None
-            yield batch, max(arrived - max(asked, step_end.result()), 0.0) if idle else 0.0
+            yield batch, self._seconds_idle(requested, time.perf_counter())
+
+    def _seconds_idle(self, requested: float, arrived: float) -> float:
+        step_end = self._step_end
+        if step_end is None or not step_end.done() or step_end.exception() is not None:
+            return 0.0
+        return max(arrived - max(requested, step_end.result()), 0.0)
 
 
 def _time_when_ready(outputs: Any) -> float:

@@ -1,3 +1,1 @@
-"""Plans: what a run will take, found without its data, without a GPU and without training a
-step.
-"""
+"""Plans: what a run takes (steps, FLOPs, memory, time), computed without data, GPU or training."""

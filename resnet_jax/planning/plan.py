@@ -1,9 +1,9 @@
-"""What a run will take, found without its data, without a GPU and without a step."""
+"""Plan of a run: steps, FLOPs, memory and time, computed without data, GPU or training."""
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,38 +28,45 @@ DATA_SIZES = {
     'cifar100': (100, {'train': 50_000, 'test': 10_000}),
     'digits': (10, {'train': 1437, 'validation': 360}),
 }
-"""Classes, and examples of each split, of the data sets that need not be there for a plan."""
+"""Number of classes, and of examples in each split, of data sets that a plan need not read."""
 
 
 MAX_DRAWN_STEPS = 5000
+"""Number of steps up to which the figure of the learning rate shows every step."""
 
 
 FLOPS_PER_MAC = 6
-"""In training: 2 operations for a multiply-accumulate, once forward and twice backward, for the
-gradients of a layer's input and of its kernel (as in Kaplan et al. 2020, arXiv:2001.08361, 2.1)."""
+"""Floating-point operations of training for each multiply-accumulate (MAC) of the forward pass.
+
+A MAC is 2 operations. It is done once forward and twice backward, for the gradients of a layer's
+input and of its kernel (as in Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run will take.
+    """Plan of a run.
 
     Attributes:
-      num_devices: that share each batch.
-      num_classes: of the network.
-      num_train: examples of the training split.
-      num_validation: of the validation split.
-      num_parameters: that are learnt, without those of the image's batch norm.
-      num_input_norm_parameters: of the image's batch norm, which published counts leave out.
-      macs_per_image: of the forward pass (`models.macs`).
-      steps_per_epoch: whole batches in the training split.
-      num_steps: of the run.
-      training_flops: `FLOPS_PER_MAC` x `macs_per_image` x images of all steps; without evaluation.
-      learning_rates: at the first step of each epoch.
-      activation_bytes: on each device; what the compiler for CPUs takes for a training step on that
-        device's share of a batch, beside the state and the batch: activations, gradients, scratch.
-      checkpoint_bytes: of the arrays of the state, before compression; each device holds as much.
-      images_per_second: that was given, or None.
-      hours: of the training steps at that speed, or None.
+      num_devices: number of devices that share each batch.
+      num_classes: number of outputs of the network.
+      num_train: number of examples in the training split.
+      num_validation: number of examples in the validation split.
+      num_parameters: number of learnt parameters, without those of the batch norm of the image.
+      num_input_norm_parameters: number of learnt parameters of the batch norm of the image, which
+        published counts leave out.
+      macs_per_image: multiply-accumulates of the forward pass of one image (`planning.macs`).
+      steps_per_epoch: number of whole batches in the training split.
+      num_steps: number of steps of the run.
+      training_flops: `FLOPS_PER_MAC` x `macs_per_image` x images of all steps, without evaluation.
+      learning_rates: learning rate at the first step of each epoch.
+      activation_bytes: memory of a training step on each device, in bytes, without state and
+        batch: activations, gradients and scratch for the device's share of a batch, as assigned by
+        XLA's compiler for CPUs.
+      checkpoint_bytes: size of the arrays of the training state in bytes: a checkpoint before
+        compression, and the memory for the state on each device.
+      images_per_second: assumed speed of training, or None.
+      hours: time of the training steps at this speed in hours, or None.
     """
 
     num_devices: int
@@ -82,16 +89,17 @@ class Plan:
 def make_plan(
     config: ConfigDict, *, num_devices: int = 0, images_per_second: float | None = None
 ) -> Plan:
-    """Computes what a run of a config will take; only the CPU is touched, and it only compiles.
+    """Computes the plan of a run. It uses only the CPU, and compiles a step without running it.
 
     Args:
-      config: valid (`validation.validate`).
-      num_devices: that share each batch; 0 for the config's, or as many as are simulated.
-      images_per_second: the speed of training with which to estimate its time.
+      config: valid config (`checks.validate`).
+      num_devices: number of devices that share each batch; 0 for the number in the config, or, if
+        that is 0 too, the number of simulated devices.
+      images_per_second: assumed speed of training, to estimate its time; None for no estimate.
 
     Raises:
-      InputError: when the devices cannot share a batch, or when the sizes of the data are not
-        known and the data is not there either, or for a speed that is none.
+      InputError: if the devices cannot share a batch evenly, if the data set is neither in
+        `DATA_SIZES` nor on the disk, or if the speed is not a positive number.
     """
     if images_per_second is not None and not 0 < images_per_second < math.inf:
         raise InputError(f'images_per_second = {images_per_second}: expected a number above 0')
@@ -135,10 +143,16 @@ def make_plan(
 
 
 def draw_schedule(plan: Plan, config: ConfigDict, title: str) -> bytes:
-    """Returns a PNG of the learning rate over the whole run, also within its epochs."""
+    """Returns a PNG of the learning rate over the whole run, with its changes within epochs.
+
+    Args:
+      plan: plan of the run.
+      config: config of the run.
+      title: name of the run.
+    """
     schedule = schedules.make_schedule(config, plan.steps_per_epoch)
-    every = max(plan.num_steps // MAX_DRAWN_STEPS, 1)
-    at_steps = [*range(0, plan.num_steps, every), plan.num_steps]  # the last step ends there
+    interval = max(plan.num_steps // MAX_DRAWN_STEPS, 1)
+    at_steps = [*range(0, plan.num_steps, interval), plan.num_steps]  # the end of the last step
     return learning_rate.draw_learning_rate(
         [step / plan.steps_per_epoch for step in at_steps],
         jax.vmap(schedule)(jnp.array([*at_steps[:-1], plan.num_steps - 1])).tolist(),
@@ -148,33 +162,44 @@ def draw_schedule(plan: Plan, config: ConfigDict, title: str) -> bytes:
 
 
 def _measure_data(config: ConfigDict) -> tuple[int, int, int]:
-    """Returns the classes of the data and the examples of both splits; reads it if it must."""
+    """Returns the number of classes, and of training and validation examples.
+
+    The data is read only if its sizes are not in `DATA_SIZES`.
+    """
     data = config.data
     name = {'digits': 'digits', 'tfds': data.name, 'folder': ''}[data.source]
     num_classes, splits = DATA_SIZES.get(name, (0, {}))
     if data.train_split in splits and data.validation_split in splits:
         return num_classes, splits[data.train_split], splits[data.validation_split]
     train = loading.load_source(config, data.train_split)
-    held_out = loading.load_source(config, data.validation_split)
-    return len(train.class_names), train.num_examples, held_out.num_examples
+    validation = loading.load_source(config, data.validation_split)
+    return len(train.class_names), train.num_examples, validation.num_examples
 
 
 def _measure_activations(
     p_train_step: Callable, state: TrainState, batch_size: int, image_size: int
 ) -> int:
-    """Returns the bytes that a step takes on one device beside its arguments and results.
+    """Returns the memory of a training step on one device in bytes, without arguments and results.
 
-    LLVM's optimisation, most of the time of compiling, is left out: it comes after memory has been
-    assigned (ResNet-50 on two cores: 3 s instead of 5 s, and the same bytes).
+    LLVM's optimisation is switched off to save time: it does not change the result, as it comes
+    after the assignment of memory (measured for ResNet-50 on two cores: 3 s instead of 5 s).
+
+    Args:
+      p_train_step: training step, mapped over one device by `parallel.p_map`.
+      state: training state, as shapes and dtypes.
+      batch_size: number of images on the device.
+      image_size: height and width of the images in px.
     """
     batch = {
         'image': jax.ShapeDtypeStruct((1, batch_size, image_size, image_size, 3), jnp.uint8),
         'label': jax.ShapeDtypeStruct((1, batch_size), jnp.int32),
         'mask': jax.ShapeDtypeStruct((1, batch_size), jnp.bool_),
     }
-    options = {'xla_backend_optimization_level': 0} | backend.KEEP_RECOMPUTATION
-    compiled = p_train_step.lower(state, batch).compile(options)
-    return compiled.memory_analysis().temp_size_in_bytes
+    options: dict[str, Any] = {'xla_backend_optimization_level': 0} | backend.KEEP_RECOMPUTATION
+    compiled = cast(jax.stages.Wrapped, p_train_step).lower(state, batch).compile(options)
+    memory = compiled.memory_analysis()
+    assert memory is not None  # XLA's compiler for CPUs always has it
+    return memory.temp_size_in_bytes
 
 
 def _count(arrays: Any) -> int:

@@ -1,4 +1,4 @@
-"""A plan as text."""
+"""Plan of a run as text for the terminal."""
 
 from ml_collections import ConfigDict
 
@@ -8,7 +8,7 @@ from resnet_jax.planning.plan import FLOPS_PER_MAC, Plan
 
 
 def format_plan(plan: Plan, config: ConfigDict) -> str:
-    """Returns the plan as a table and a drawing of the learning rate, to print."""
+    """Returns the plan as a table, and the learning rate as a drawing and a list."""
     model, data = config.model, config.data
     share = config.batch_size // plan.num_devices
     extra = plan.num_input_norm_parameters
@@ -22,9 +22,9 @@ def format_plan(plan: Plan, config: ConfigDict) -> str:
         'steps': f'{plan.steps_per_epoch:,} an epoch of {config.batch_size} images, '
         f'{plan.num_steps:,} in {config.num_epochs} epochs',
         'training': f'{plan.training_flops:.3g} FLOPs = {FLOPS_PER_MAC} x MACs x images of all '
-        'steps (2 a MAC; backward twice forward)',
+        'steps (2 FLOPs a MAC; the backward pass costs twice the forward pass)',
         'activations': f'{plan.activation_bytes / 2**30:.2f} GiB on each of {plan.num_devices} '
-        f'devices, with gradients, for {share} images each, as the compiler for CPUs has it',
+        f'devices, with gradients, for {share} images each, according to the compiler for CPUs',
         'checkpoint': f'{plan.checkpoint_bytes / 1e6:.1f} MB before compression; each device holds '
         'as much',
     }

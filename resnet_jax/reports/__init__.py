@@ -1,4 +1,4 @@
-"""Reports: what a run has left, read once, and turned into tables, figures and one page.
+"""Reports: tables, figures and one HTML page, made from the files of a run.
 
-Evaluates nothing again. Knows nothing of training and devices.
+Nothing is evaluated again. This package does not know training or devices.
 """

@@ -1,4 +1,4 @@
-"""The order in which classes are drawn, so that those that are confused stand together."""
+"""Order of the classes in a confusion matrix: by index, or similar classes side by side."""
 
 import numpy as np
 from scipy.cluster import hierarchy
@@ -10,19 +10,28 @@ from resnet_jax.evaluation.confusion import ConfusionCounts
 ORDERS = ('index', 'similarity')
 
 MAX_CLASSES = 5000
-"""Of which all pairs are compared: a gigabyte of distances."""
+"""Largest number of classes to order by similarity.
+
+All pairs of classes are compared, which takes a gigabyte for their distances.
+"""
 
 
 def order_classes(counts: ConfusionCounts, order: str) -> np.ndarray:
     """Returns the classes as int64 `[C]`, in index order or by similarity.
 
-    Two classes are alike when they share their predictions, and when they are predicted for the
-    same. Each is described by its row and its column of the top-5 matrix, both as fractions; the
-    leaves of the tree that average linkage makes of their cosine distances are turned so that
-    neighbours are alike (Bar-Joseph et al. 2001, as in `scipy.cluster.hierarchy`).
+    Two classes are similar if the network makes the same predictions for both, and if it predicts
+    both for the same classes. The profile of a class is its row and its column of the top-5 matrix,
+    both as fractions. Average linkage turns the cosine distances between profiles into a tree. Its
+    leaves are ordered so that neighbours are similar (optimal leaf ordering, Bar-Joseph et al.
+    2001, as in `scipy.cluster.hierarchy`).
+
+    Args:
+      counts: confusion counts of one evaluation.
+      order: 'index' or 'similarity'.
 
     Raises:
-      InputError: for an unknown order, or more classes than can be compared.
+      InputError: if the order is unknown, or if there are more than `MAX_CLASSES` classes to order
+        by similarity.
     """
     if order not in ORDERS:
         raise InputError(f'--order={order}: expected one of {", ".join(ORDERS)}')
@@ -31,7 +40,7 @@ def order_classes(counts: ConfusionCounts, order: str) -> np.ndarray:
     if counts.num_classes > MAX_CLASSES:
         raise InputError(
             f'--order=similarity: expected at most {MAX_CLASSES:,} classes, found '
-            f'{counts.num_classes:,}: take --order=index'
+            f'{counts.num_classes:,}; use --order=index'
         )
     matrix = counts.matrix().astype(np.float32)
     rows = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)

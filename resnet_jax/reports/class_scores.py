@@ -1,4 +1,4 @@
-"""How single classes fare, and which pairs are confused, from the counts of an evaluation."""
+"""Accuracy of each class, and the worst and best classes of an evaluation."""
 
 from typing import NamedTuple
 
@@ -9,18 +9,19 @@ from resnet_jax.reports.confused_pairs import find_confused_pairs
 
 
 class ClassScore(NamedTuple):
-    """A class among the examples of an evaluation.
+    """Scores of one class in an evaluation.
 
     Attributes:
-      index: of the class.
-      num_examples: of this class, decoded.
-      top1: fraction of them that have the class as their first prediction.
-      top5: fraction that have it among their five.
-      taken_for: the other class that is most often the first prediction; -1 if there is none.
-      taken_for_count: how often.
+      index: index of the class.
+      num_examples: number of decoded examples of the class.
+      top1: fraction of these examples whose first prediction is correct.
+      top5: fraction of these examples whose class is among their five predictions.
+      taken_for: index of the wrong class that is most often the first prediction; -1 if the first
+        prediction is always correct.
+      taken_for_count: number of examples whose first prediction is `taken_for`.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a field may be called like a method of tuple
     num_examples: int
     top1: float
     top5: float
@@ -31,10 +32,10 @@ class ClassScore(NamedTuple):
 def score_classes(counts: ConfusionCounts) -> list[ClassScore]:
     """Returns the scores of the classes that have examples, in index order."""
     num_examples = counts.count_examples()
-    hit = counts.true == counts.predicted
-    top1 = counts.sum_by_class(hit & (counts.rank == 0))
-    top5 = counts.sum_by_class(hit)
-    taken_for = {}
+    correct = counts.true == counts.predicted
+    top1 = counts.sum_by_class(correct & (counts.rank == 0))
+    top5 = counts.sum_by_class(correct)
+    taken_for: dict[int, tuple[int, int]] = {}
     for pair in find_confused_pairs(counts):
         taken_for.setdefault(pair.true, (pair.predicted, pair.top1_count))
     return [
@@ -52,9 +53,13 @@ def score_classes(counts: ConfusionCounts) -> list[ClassScore]:
 def find_worst_and_best(
     scores: list[ClassScore], number: int = 20
 ) -> tuple[list[ClassScore], list[ClassScore]]:
-    """Returns so many classes with the lowest and with the highest top-5, then top-1, accuracy.
+    """Returns the classes with the lowest and with the highest accuracy: top-5, then top-1.
 
-    Of few classes, none is in both lists.
+    No class is in both lists, so each list has at most half of the classes.
+
+    Args:
+      scores: scores of all classes.
+      number: largest number of classes in each list.
     """
     number = min(number, len(scores) // 2)
     worst = sorted(scores, key=lambda score: (score.top5, score.top1, score.index))[:number]

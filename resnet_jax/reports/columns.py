@@ -1,4 +1,4 @@
-"""`metrics.csv` and `machine.csv` as arrays, a column each."""
+"""Columns of `metrics.csv` and `machine.csv` as NumPy arrays."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,29 +10,29 @@ from resnet_jax.storage import machine_csv
 from resnet_jax.storage.workdir import Workdir
 
 Columns = dict[str, np.ndarray]
-"""Columns by name: float64 `[rows]`, nan where nothing was measured."""
+"""Arrays by column name: float64 `[rows]`, nan where nothing was measured."""
 
 _MAX = 1e15
-"""Larger than any number in a table; larger ones cannot be drawn."""
+"""Numbers of this size or more cannot be drawn and become nan; no real measurement is as large."""
 
 
 def read_metrics(run: Workdir) -> Columns:
-    """Returns `metrics.csv`, without columns before the first evaluation.
+    """Returns the columns of `metrics.csv`; none before the first evaluation.
 
     Raises:
-      InputError: when it is not such a table.
+      InputError: if the file is not a table of metrics.
     """
     rows = run.read_metrics()
     return _to_columns(list(rows[0]) if rows else [], rows, run.metrics_csv, key='epoch')
 
 
 def read_machine(run: Workdir) -> Columns:
-    """Returns `machine.csv`, without columns when it is missing or has no rows.
+    """Returns the columns of `machine.csv`; none if the file is missing or has no rows.
 
-    Which columns there are depends on the machine; `step` and `time_s` are always among them.
+    The columns depend on the machine; `step` and `time_s` are always among them.
 
     Raises:
-      InputError: when it is not such a table.
+      InputError: if the file is not a table of machine counters.
     """
     names, rows = machine_csv.read_machine(run.machine_csv)
     return _to_columns(names if rows else [], rows, run.machine_csv, key='time_s')
@@ -41,7 +41,7 @@ def read_machine(run: Workdir) -> Columns:
 def _to_columns(
     names: Sequence[str], rows: Sequence[Mapping[str, str]], path: Path, *, key: str
 ) -> Columns:
-    """Turns text into numbers, of which the key column must have one in each row."""
+    """Converts rows of text to columns of numbers; the column `key` must have no gaps."""
     columns = {}
     for name in names:
         try:

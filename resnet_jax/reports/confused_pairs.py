@@ -1,4 +1,4 @@
-"""Pairs of classes that are confused."""
+"""Confused pairs of classes, and their table `confused_pairs.csv`."""
 
 import csv
 import io
@@ -12,14 +12,15 @@ from resnet_jax.evaluation.confusion import ConfusionCounts
 
 
 class ConfusedPair(NamedTuple):
-    """Examples of one class that have another as their first prediction.
+    """A true class, and a wrong class that is the first prediction for some of its examples.
 
     Attributes:
-      true: index of their class.
-      predicted: index of the other.
-      top1_count: how many have it as their first prediction.
-      top5_count: how many have it among their five.
-      num_examples: of the true class, decoded.
+      true: index of the true class.
+      predicted: index of the wrong class.
+      top1_count: number of examples of the true class whose first prediction is the wrong class.
+      top5_count: number of examples of the true class with the wrong class among their five
+        predictions.
+      num_examples: number of decoded examples of the true class.
     """
 
     true: int
@@ -30,15 +31,15 @@ class ConfusedPair(NamedTuple):
 
 
 def find_confused_pairs(counts: ConfusionCounts) -> list[ConfusedPair]:
-    """Returns the confused pairs, those with most first predictions, then most of five, first."""
+    """Returns the confused pairs, sorted by `top1_count`, then `top5_count`, largest first."""
     num_examples = counts.count_examples()
     wrong = counts.true != counts.predicted
     cells = counts.true[wrong].astype(np.int64) * counts.num_classes + counts.predicted[wrong]
     cells, inverse = np.unique(cells, return_inverse=True)
     count = counts.count[wrong]
-    first = counts.rank[wrong] == 0
+    is_first = counts.rank[wrong] == 0
     top5 = np.bincount(inverse, count, minlength=len(cells)).astype(np.int64)
-    top1 = np.bincount(inverse, count * first, minlength=len(cells)).astype(np.int64)
+    top1 = np.bincount(inverse, count * is_first, minlength=len(cells)).astype(np.int64)
     order = np.lexsort((cells, -top5, -top1))
     pairs = []
     for i in order[: np.count_nonzero(top1)]:
@@ -50,7 +51,12 @@ def find_confused_pairs(counts: ConfusionCounts) -> list[ConfusedPair]:
 
 
 def write_pairs(pairs: Sequence[ConfusedPair], names: Sequence[str]) -> str:
-    """Returns `confused_pairs.csv`: every pair with a first prediction, the most frequent first."""
+    """Returns the text of `confused_pairs.csv`, a row for each pair.
+
+    Args:
+      pairs: confused pairs, in the order of the rows.
+      names: names of the classes, in index order.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(

@@ -1,4 +1,4 @@
-"""A figure of images and what is seen in them, gathered one by one."""
+"""Figure of images with their predictions, collected image by image and saved as a PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,40 +16,44 @@ from resnet_jax.types import Prediction
 
 
 class PredictionFigure:
-    """Images with bars for their five most probable classes, as a PNG.
+    """Images with bars for their five most probable classes, as a PNG file.
 
     Args:
-      path: of the file.
-      num_images: that may be added.
+      path: path of the PNG file.
+      num_images: number of images that are to be added.
 
     Raises:
-      InputError: when they are too many for a figure.
+      InputError: if there are too many images for one figure.
     """
 
     def __init__(self, path: str | Path, num_images: int):
         if num_images > MAX_IMAGES:
             raise InputError(
                 f'--figure={path}: expected at most {MAX_IMAGES} images, found '
-                f'{num_images}; leave the figure out, or draw several'
+                f'{num_images}; omit --figure, or draw several figures'
             )
         self._path = Path(path)
         self._read = preprocessing.make_view_reader(IMAGE_SIDE)
         self._images: list[PredictedImage] = []
 
     def add(self, image: str | Path, predictions: Sequence[Prediction]) -> None:
-        """Adds an image, given as a path.
+        """Adds an image.
+
+        Args:
+          image: path of the image.
+          predictions: its predictions, most probable first.
 
         Raises:
-          InputError: when it cannot be read.
+          InputError: if the image cannot be read.
         """
         pixels = self._read(image)
         self._images.append(PredictedImage(Path(image).name, pixels, predictions))
 
     def save(self) -> None:
-        """Replaces the file, whole or not at all; without an image it stays as it is.
+        """Writes the file atomically; does nothing if no image was added.
 
         Raises:
-          RunFailed: when it cannot be written.
+          RunFailed: if the file cannot be written.
         """
         if self._images:
             write_bytes(self._path, draw_predictions(self._images))

@@ -1,4 +1,4 @@
-"""All that a run has to show: pictures, a table of confused pairs, and one page of everything."""
+"""Report of a run: figures, a table of confused pairs, and one HTML page with everything."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,7 @@ from resnet_jax.reports.figures.progress import draw_progress
 from resnet_jax.reports.run_results import RunResults, read_results
 from resnet_jax.reports.sections import (
     choose_tiles,
+    describe_classes,
     describe_confusion,
     describe_machine,
     describe_progress,
@@ -25,36 +26,38 @@ from resnet_jax.storage.workdir import Workdir
 
 
 def write_report(run: Workdir, order: str = 'index') -> Path:
-    """Writes the folder `report` of a run, and returns its page.
+    """Writes the folder `report` of a run, and returns the path of its page.
 
-    Nothing is evaluated again, and the run may be going on.
+    Nothing is evaluated again. The run can still be in progress.
 
     Args:
-      run: the folder of a run with at least one evaluation.
-      order: of the classes in the confusion matrices, 'index' or 'similarity' (in the last one).
+      run: folder of a run with at least one evaluation.
+      order: order of the classes in the confusion matrices: 'index', or 'similarity' in the last
+        evaluation.
 
     Raises:
-      InputError: for a folder without a run or an evaluation, and for files that are damaged.
+      InputError: if the folder has no run or no evaluation yet, or if a file is damaged.
+      RunFailed: if the report cannot be written.
     """
-    record = read_results(run)
-    files, progress = {}, _draw_themes(draw_progress, record.metrics, record.title)
-    files['progress.png'] = progress['light']
+    results = read_results(run)
+    progress = _draw_themes(draw_progress, results.metrics, results.title)
+    files = {'progress.png': progress['light']}
     sections = [describe_progress(progress)]
-    if record.evaluations:
-        files |= _draw_confusion(record, order)
-        sections += describe_confusion(files, record, order)
-        last = record.evaluations[-1]
+    if results.evaluations:
+        files |= _draw_confusion(results, order)
+        sections += describe_confusion(files, results, order)
+        last = results.evaluations[-1]
         pairs = find_confused_pairs(last.counts)
-        files['confused_pairs.csv'] = write_pairs(pairs, record.class_names).encode()
-        sections += sections.describe_classes(last, pairs, record.class_names)
-    if choose_panels(record.machine):
-        machine = _draw_themes(draw_machine, record.machine, record.title)
+        files['confused_pairs.csv'] = write_pairs(pairs, results.class_names).encode()
+        sections += describe_classes(last, pairs, results.class_names)
+    if choose_panels(results.machine):
+        machine = _draw_themes(draw_machine, results.machine, results.title)
         files['machine.png'] = machine['light']
         sections.append(describe_machine(machine))
-    sections.append(describe_run(record))
-    number = len(record.metrics['step'])
+    sections.append(describe_run(results))
+    number = len(results.metrics['step'])
     subtitle = f'{run.path.resolve().name}, a run of resnet_jax; evaluations: {number}'
-    html = page.render_page(record.title, subtitle, choose_tiles(record), sections)
+    html = page.render_page(results.title, subtitle, choose_tiles(results), sections)
     files['index.html'] = html.encode()
     make_folder(run.report)
     for name, data in files.items():
@@ -62,21 +65,25 @@ def write_report(run: Workdir, order: str = 'index') -> Path:
     return run.report / 'index.html'
 
 
-def _draw_themes(draw: Callable[..., bytes], table: Columns, title: str) -> dict[str, bytes]:
-    """Returns the chart for light and for dark pages."""
-    return {name: draw(table, theme, title=title) for name, theme in style.THEMES.items()}
+def _draw_themes(draw: Callable[..., bytes], columns: Columns, title: str) -> dict[str, bytes]:
+    """Returns a chart in the colours of each theme, by the name of the theme."""
+    return {name: draw(columns, theme, title=title) for name, theme in style.THEMES.items()}
 
 
-def _draw_confusion(record: RunResults, order: str) -> dict[str, bytes]:
-    """Returns the last confusion and all of them, with the classes in the order of the last."""
-    last = record.evaluations[-1].counts
-    drawn = 'five predictions' if choose_top_k(last.num_classes) == 5 else 'the first prediction'
-    how = {
-        'title': f'{record.title}: {drawn} for each of {last.num_examples:,} images',
-        'names': record.class_names,
-        'order': order_classes(last, order),
-    }
+def _draw_confusion(results: RunResults, order: str) -> dict[str, bytes]:
+    """Returns the matrix of the last evaluation and an animation of all, by file name.
+
+    Both show the classes in their order in the last evaluation.
+    """
+    last = results.evaluations[-1].counts
+    shown = 'five predictions' if choose_top_k(last.num_classes) == 5 else 'the first prediction'
+    title = f'{results.title}: {shown} for each of {last.num_examples:,} images'
+    names, classes = results.class_names, order_classes(last, order)
     return {
-        'confusion.png': draw_confusion_matrix(record.evaluations[-1], **how),
-        'confusion.gif': draw_confusion_history(record.evaluations, **how),
+        'confusion.png': draw_confusion_matrix(
+            results.evaluations[-1], title=title, names=names, order=classes
+        ),
+        'confusion.gif': draw_confusion_history(
+            results.evaluations, title=title, names=names, order=classes
+        ),
     }

@@ -1,4 +1,4 @@
-"""What a run has left that can be shown: config, tables and confusion, read and checked."""
+"""Results of a run for its report: config, metrics, machine counters and confusion counts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from resnet_jax.storage.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class RunResults:
-    """What a run has left.
+    """Results of a run, read and checked.
 
     Attributes:
-      config: as run.
-      environment: `environment.json`.
-      class_names: as many as the network has outputs.
-      metrics: `metrics.csv`, at least one row.
-      machine: `machine.csv`, without columns where there is none.
-      evaluations: whose confusion was saved, oldest first.
+      config: config of the run.
+      environment: content of `environment.json`.
+      class_names: names of the classes in index order, one for each output of the network.
+      metrics: columns of `metrics.csv`, with at least one row.
+      machine: columns of `machine.csv`; empty if there is no such file.
+      evaluations: confusion of each evaluation for which it was saved, oldest first.
     """
 
     config: ConfigDict
@@ -33,32 +33,33 @@ class RunResults:
 
     @property
     def title(self) -> str:
-        """What was trained on what."""
+        """Name of the network and of its data set."""
         data = self.config.data
         return f'ResNet-{self.config.model.depth} on {data.name if data.name else data.source}'
 
 
 def read_results(run: Workdir) -> RunResults:
-    """Reads what the report is made from.
+    """Reads the results of a run.
 
     Raises:
-      InputError: when it is not there or damaged.
+      InputError: if the folder has no run or no evaluation yet, or if a file is damaged.
     """
     config = run.read_config()
     metrics = read_metrics(run)
     if not metrics:
         raise InputError(
-            f'{run.path}: expected at least one evaluation in metrics.csv, found none: the first '
-            f'is after epoch {config.evaluate_every_epochs}'
+            f'{run.path}: expected at least one evaluation in metrics.csv, found none; train '
+            f'until the first one, after epoch {config.evaluate_every_epochs}'
         )
     evaluations = [load_confusion(run.confusion_file(step)) for step in run.list_confusion_steps()]
-    sizes = {saved.counts.num_classes for saved in evaluations}
+    class_counts = {saved.counts.num_classes for saved in evaluations}
     names = list(run.read_class_names())
-    if len(sizes) > 1:
+    if len(class_counts) > 1:
         raise InputError(
-            f'{run.confusion}: expected counts of one network, found {sorted(sizes)} classes'
+            f'{run.confusion}: expected counts of one network, found {sorted(class_counts)} '
+            'classes; delete the files that do not belong to this run'
         )
-    num_classes = sizes.pop() if sizes else len(names)
+    num_classes = class_counts.pop() if class_counts else len(names)
     names += [f'output {i}' for i in range(len(names), num_classes)]
     return RunResults(
         config,

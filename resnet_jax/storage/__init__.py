@@ -1,5 +1,4 @@
-"""The files of a run: where each one lies, how it is written so that a crash cannot tear it,
-and how it is read back.
+"""Files of a run: their paths, crash-safe writing, and reading.
 
-Knows nothing of arrays on devices, networks or data sets.
+Knows nothing of networks, data sets or arrays on devices.
 """

@@ -1,4 +1,4 @@
-"""Atomic file writes, and locks on folders."""
+"""Atomic file writes and locks on folders."""
 
 import contextlib
 import fcntl
@@ -10,27 +10,30 @@ from resnet_jax.errors import InputError, RunFailed
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder in one that is there, unless it is there itself.
+    """Creates a folder in an existing folder, unless it exists already.
 
     Raises:
-      RunFailed: when that is not possible.
+      RunFailed: if the folder cannot be created.
     """
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
-        raise RunFailed(f'{path}: expected to make this folder, found: {error.strerror}') from None
+        raise RunFailed(
+            f'{path}: this folder cannot be created: {error.strerror}. Remove what prevents it, '
+            'and run the same command again'
+        ) from None
 
 
 @contextlib.contextmanager
 def locked(folder: Path, flag: str) -> Iterator[None]:
-    """Keeps other processes from working in a folder while the block runs.
+    """Keeps a folder locked against other processes while the `with` block runs.
 
     Args:
-      folder: exists.
-      flag: by which it was named, for messages.
+      folder: path of an existing folder.
+      flag: name of the flag that gave the path, for messages.
 
     Raises:
-      InputError: when another process works in it already.
+      InputError: if another process has locked the folder, or if its disk cannot lock files.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -38,26 +41,33 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f'{flag}={folder}: expected a folder in which nobody works, and another process '
-                'does: wait for it, stop it, or choose another folder'
+                f'{flag}={folder}: expected a folder that no other process uses, found one that '
+                'another process is using; wait for it, stop it, or choose another folder'
             ) from None
         except OSError as error:
             raise InputError(
-                f'{flag}={folder}: expected a disk that can lock files, found: {error.strerror}'
+                f'{flag}={folder}: expected a disk that can lock files, found: {error.strerror}; '
+                'choose a folder on another disk'
             ) from None
         yield
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all, as `write_bytes` does."""
+    """Replaces a text file atomically, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all: to a temporary name, to the disk, then in place.
+    """Replaces a file atomically: after a crash, it holds the old or the new content.
+
+    Writes a temporary file, flushes it to the disk and renames it.
+
+    Args:
+      path: path of the file.
+      data: new content.
 
     Raises:
-      RunFailed: when it cannot be written.
+      RunFailed: if the file cannot be written.
     """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
@@ -70,8 +80,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise RunFailed(
-            f'{path}: cannot be written: {error.strerror}. What it held before is whole; make room '
-            'or mend the disk, and start the same command again'
+            f'{path}: cannot be written: {error.strerror}. Its old content is intact; free some '
+            'space or repair the disk, and run the same command again'
         ) from None
 
 
@@ -79,9 +89,9 @@ def read_text(path: Path) -> str:
     """Reads a text file of a run.
 
     Raises:
-      InputError: when that is not possible.
+      InputError: if the file cannot be read.
     """
     try:
         return path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'{path}: expected a readable text file of a run: {error}') from None
+        raise InputError(f'{path}: expected a readable text file, found: {error}') from None

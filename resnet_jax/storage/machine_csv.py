@@ -1,7 +1,7 @@
 """`machine.csv`: one row of the machine's counters every few steps. Its only reader and writer.
 
-Rows are appended while a run goes on, so a kill can cut the last one short at any byte. Which
-columns there are depends on the machine.
+Rows are appended while a run trains, so a kill can cut the last row short at any byte. The columns
+depend on the machine.
 """
 
 import csv
@@ -20,12 +20,12 @@ KEY_COLUMNS = ('step', 'time_s')
 
 
 def read_machine(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    """Returns the columns and the rows as text; both empty without a file.
+    """Returns the columns and the rows as text; both are empty if there is no file.
 
     Rows that are cut short are left out, with a warning.
 
     Raises:
-      InputError: when the file is not such a table.
+      InputError: if the file is not such a table.
     """
     try:
         text = path.read_text(encoding='utf-8', errors='replace')
@@ -59,10 +59,10 @@ def _is_whole(cells: Sequence[str], num_columns: int) -> bool:
 
 
 def write_machine(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """Replaces the file by these columns and rows, whole or not at all.
+    """Replaces the file by these columns and rows, atomically.
 
     Raises:
-      RunFailed: when it cannot be written.
+      RunFailed: if the file cannot be written.
     """
     write_text(path, ','.join(columns) + '\n' + _format_rows(columns, rows))
 
@@ -71,14 +71,14 @@ def append_row(path: Path, columns: Sequence[str], row: Mapping[str, object]) ->
     """Appends a row to the file.
 
     Raises:
-      RunFailed: when it cannot be written.
+      RunFailed: if the file cannot be written.
     """
     try:
         with path.open('a', encoding='utf-8') as file:
             file.write(_format_rows(columns, [row]))
     except OSError as error:
         raise RunFailed(
-            f'{path}: cannot be written: {error.strerror}. What was saved before is whole; free '
+            f'{path}: cannot be written: {error.strerror}. The earlier rows are intact; free '
             'some space or repair the disk, and run the same command again'
         ) from None
 

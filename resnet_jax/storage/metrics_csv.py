@@ -22,7 +22,7 @@ METRICS_COLUMNS = (
     'images_per_second',
     'input_wait_fraction',
 )
-"""New columns are only ever appended; tables of earlier versions, which lack some, can be read."""
+"""New columns are only ever appended; tables of earlier versions with fewer columns can be read."""
 
 _NUM_FIRST_COLUMNS = 10
 """Number of columns of the first version."""
@@ -32,7 +32,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     """Returns the rows as text, oldest first; '' where a column is missing, [] without a file.
 
     Raises:
-      InputError: when the file is not such a table.
+      InputError: if the file is not such a table.
     """
     if not path.exists():
         return []
@@ -53,10 +53,10 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces the file by these rows, whole or not at all.
+    """Replaces the file by these rows, atomically.
 
     Raises:
-      RunFailed: when it cannot be written.
+      RunFailed: if the file cannot be written.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, METRICS_COLUMNS, lineterminator='\n')

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and how it is written."""
+"""Working folder of a run: paths of all its files, reading and writing of the small ones."""
 
 import contextlib
 import dataclasses
@@ -16,15 +16,15 @@ from resnet_jax.storage import metrics_csv
 from resnet_jax.storage.files import locked, read_text, write_text
 
 RUNS = Path('runs')
-"""Where runs go for which no folder is named."""
+"""Parent folder of the runs for which the user names no folder."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Workdir:
-    """The paths of a run, and the small files among them.
+    """The paths of a run's files, with methods for the small files.
 
     Attributes:
-      path: the folder, which need not exist yet.
+      path: path of the run's folder, which need not exist yet.
     """
 
     path: Path
@@ -58,14 +58,14 @@ class Workdir:
         return self.path / 'config.json'
 
     def has_run(self) -> bool:
-        """Says whether a run has begun here."""
+        """Returns whether the folder contains a run."""
         return self.config_json.is_file()
 
     def create(self) -> None:
-        """Makes the folder, with those above it.
+        """Creates the folder and its parents, and checks that files can be created in it.
 
         Raises:
-          InputError: when that is not possible.
+          InputError: if the folder cannot be created or written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -73,25 +73,28 @@ class Workdir:
                 pass
         except OSError as error:
             raise InputError(
-                f'--workdir={self.path}: expected a folder to write into, found: {error.strerror}'
+                f'--workdir={self.path}: expected a folder to write into, found: {error.strerror}; '
+                'choose another folder'
             ) from None
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Keeps other processes from training here; see `locked`."""
+        """Keeps other processes from training in this folder; see `files.locked`."""
         return locked(self.path, '--workdir')
 
     def read_config(self) -> ConfigDict:
         """Returns the config of the run.
 
         Raises:
-          InputError: when there is no run here; names the runs beside it.
+          InputError: if the folder contains no run. The message lists the runs in this folder, in
+            its parent and in `runs`.
         """
         if not self.has_run():
             folders = [self.path, self.path.parent, RUNS]
-            found = sorted({str(run.parent) for f in folders for run in f.glob('*/config.json')})
-            near = f'; there are runs in {", ".join(found)}' if found else ''
+            configs = [path for folder in folders for path in folder.glob('*/config.json')]
+            runs = sorted({str(path.parent) for path in configs})
+            hint = f'; there are runs in {", ".join(runs)}' if runs else ''
             raise InputError(
-                f'--workdir={self.path}: expected the folder of a run, found no config.json{near}'
+                f'--workdir={self.path}: expected the folder of a run, found no config.json{hint}'
             )
         return serialization.from_json(read_text(self.config_json), where=str(self.config_json))
 
@@ -100,7 +103,11 @@ class Workdir:
         write_text(self.config_json, serialization.to_json(config))
 
     def read_class_names(self) -> tuple[str, ...]:
-        """Returns the names of the classes in index order."""
+        """Returns the names of the classes in index order.
+
+        Raises:
+          InputError: if the file cannot be read or is empty.
+        """
         path = self.path / 'class_names.txt'
         names = tuple(read_text(path).splitlines())
         if not names:
@@ -108,7 +115,7 @@ class Workdir:
         return names
 
     def write_class_names(self, class_names: Sequence[str]) -> None:
-        """Replaces `class_names.txt`: a line a class, in index order."""
+        """Replaces `class_names.txt`: one line for each class, in index order."""
         write_text(self.path / 'class_names.txt', ''.join(f'{name}\n' for name in class_names))
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
@@ -116,10 +123,10 @@ class Workdir:
         write_text(self.path / 'environment.json', json.dumps(environment, indent=2) + '\n')
 
     def read_environment(self) -> dict[str, Any]:
-        """Returns what `write_environment` wrote; empty where that is lost.
+        """Returns the content of `environment.json`; an empty dict if there is no such file.
 
         Raises:
-          InputError: when it is not such a file.
+          InputError: if the file does not hold a JSON object.
         """
         path = self.path / 'environment.json'
         if not path.exists():
@@ -141,16 +148,16 @@ class Workdir:
         metrics_csv.write_metrics(self.metrics_csv, rows)
 
     def confusion_file(self, step: int) -> Path:
-        """Returns where the confusion counts of an evaluation lie."""
+        """Returns the path of the confusion counts of the evaluation at a step."""
         return self.confusion / f'{step}.npz'
 
     def list_confusion_steps(self) -> list[int]:
-        """Returns the steps of the evaluations whose confusion counts are there, ascending."""
+        """Returns the steps of the evaluations whose confusion counts exist, in ascending order."""
         names = [path.stem for path in self.confusion.glob('*.npz')]
         return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
     def forget_confusion_after(self, step: int) -> None:
-        """Removes the confusion counts of later steps, which will come again."""
-        for later in self.list_confusion_steps():
-            if later > step:
-                self.confusion_file(later).unlink(missing_ok=True)
+        """Deletes the confusion counts of later steps, because those steps run again."""
+        for later_step in self.list_confusion_steps():
+            if later_step > step:
+                self.confusion_file(later_step).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Training: the step, the optimizer, the state, setting a run up, continuing it, and the loop.
+"""Training: the step, the optimizer, the state, the loop, and how a run is set up and continued.
 
-Knows nothing of reports and inference.
+This package does not know reports and inference.
 """

@@ -1,4 +1,4 @@
-"""Continuing a run: is it the same run, are its data the same, is it complete."""
+"""Checks before a run is continued: the same config, the same data, and steps left to train."""
 
 from absl import logging
 from jax.sharding import Mesh
@@ -18,13 +18,15 @@ def require_same_data(
     train_source: Source,
     validation_source: Source,
 ) -> None:
-    """Checks that the data of a run that is continued are those that it began with.
+    """Checks that a run is continued on the data on which it started.
 
     Raises:
-      InputError: when their classes or numbers differ.
+      InputError: if the classes or the numbers of examples differ.
     """
-    before = workdir.read_environment().get('num_examples') if workdir.has_run() else None
-    if before is None:
+    num_examples_before = (
+        workdir.read_environment().get('num_examples') if workdir.has_run() else None
+    )
+    if num_examples_before is None:
         return
     checks.validate_classes(
         config,
@@ -32,30 +34,35 @@ def require_same_data(
         train_source.class_names,
         where=f'{workdir.path} and split {config.data.train_split!r}',
     )
-    now = [train_source.num_examples, validation_source.num_examples]
-    if before != now:
+    num_examples = [train_source.num_examples, validation_source.num_examples]
+    if num_examples_before != num_examples:
         raise InputError(
-            f'{workdir.path}: expected the {before} training and validation examples that its run '
-            f'began with, found {now}; bring the data back, or choose another --workdir'
+            f'{workdir.path}: expected {num_examples_before} training and validation examples, as '
+            f'when the run started, found {num_examples}; restore the data, or choose another '
+            '--workdir'
         )
 
 
 def require_same_run(config: ConfigDict, workdir: Workdir) -> bool:
     """Compares a config with that of the run in a folder.
 
+    Fields that are free to change are logged when they differ.
+
     Returns:
-      Whether it differs, in fields that are free to change; each is logged.
+      Whether any of those fields differs.
 
     Raises:
-      InputError: when it differs in others; lists them.
+      InputError: if any other field differs; the message lists all of them.
     """
     free, locked = continuing.differences(workdir.read_config(), config)
     if locked:
-        lines = [f'  {field}: {old!r} there, {new!r} now' for field, (old, new) in locked.items()]
+        lines = [
+            f'  {field}: expected {old!r}, found {new!r}' for field, (old, new) in locked.items()
+        ]
         raise InputError(
-            f'{workdir.path}: expected the config that its run began with, found other values in\n'
+            f'{workdir.path}: expected the config with which the run started, found other values:\n'
             + '\n'.join(lines)
-            + '\nTake them back, or choose another --workdir.'
+            + '\nUndo these changes, or choose another --workdir.'
         )
     for field, (old, new) in free.items():
         logging.info('config.%s is now %r, was %r', field, new, old)
@@ -63,22 +70,23 @@ def require_same_run(config: ConfigDict, workdir: Workdir) -> bool:
 
 
 def is_complete(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> bool:
-    """Says whether the last epoch of a run is done, and its result can be read."""
+    """Returns whether the last epoch of a run is done and its result can be read."""
     steps_saved = reading.list_steps(workdir.checkpoints)
     try:
         last = reading.read_metadata(workdir.checkpoints, steps_saved[-1])
         if last.epoch < config.num_epochs or last.scores is None:
             return False
         trained_network.load_trained_network(workdir, last.step, parallel.replicated(mesh))
-    except (IndexError, InputError):  # none, or a damaged one, which restoring will deal with
+    except (IndexError, InputError):  # no checkpoint, or a damaged one: restoring handles both
         return False
     return True
 
 
 def say_complete(workdir: Workdir) -> None:
-    """Logs what a complete run came to."""
+    """Logs the result of a complete run."""
     step = reading.list_steps(workdir.checkpoints)[-1]
     last = reading.read_metadata(workdir.checkpoints, step)
+    assert last.scores is not None  # the last step of a run is always evaluated
     logging.info(
         '%s: complete, %g epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
         workdir.path,

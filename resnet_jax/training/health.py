@@ -1,4 +1,4 @@
-"""Checks that a state is worth saving: all numbers finite, all devices of one mind."""
+"""Health check of a training state: all numbers are finite, and all devices agree."""
 
 from collections.abc import Callable
 
@@ -17,8 +17,9 @@ from resnet_jax.training.state import TrainState
 def make_health_check(mesh: Mesh) -> Callable[[TrainState, int, int], None]:
     """Returns `check(state, first_step, step)`, which reads every array once, on the devices.
 
-    It raises `RunFailed` when the steps from `first_step` to `step` made a number that is not
-    finite, or left devices with different numbers; it names the steps or the devices.
+    If a number is not finite, or if the devices hold different numbers, `check` raises `RunFailed`.
+    The message names the steps after the last check, `first_step` to `step`, and the devices that
+    differ.
     """
 
     def inspect(state: TrainState, _: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -32,15 +33,15 @@ def make_health_check(mesh: Mesh) -> Callable[[TrainState, int, int], None]:
         if not finite.all():
             raise RunFailed(
                 f'steps {first_step} to {step}: expected finite parameters and statistics, found '
-                'nan or inf. The last checkpoint is from before: lower the learning rate, clip the '
-                'gradient or warm up longer in another --workdir'
+                'nan or inf. The last checkpoint is older and intact; lower the learning rate, '
+                'clip the gradient or warm up longer, in another --workdir'
             )
-        different = _different_devices(fingerprints, mesh)
-        if different:
+        deviating = _deviating_devices(fingerprints, mesh)
+        if deviating:
             raise RunFailed(
                 f'steps {first_step} to {step}: expected the same parameters on every device, '
-                f'found others on {", ".join(different)}. Check that hardware; the same command '
-                'continues from the last checkpoint'
+                f'found different ones on {", ".join(deviating)}. Check this hardware; the same '
+                'command continues from the last checkpoint'
             )
 
     return check
@@ -51,15 +52,16 @@ def _is_finite(state: TrainState) -> jax.Array:
     return jnp.all(jnp.array([_is_array_finite(x) for x in floats]))
 
 
-@jax.jit  # traced once for each shape, of which there are few
+@jax.jit  # traced once for each shape, and there are few shapes
 def _is_array_finite(array: jax.Array) -> jax.Array:
     return jnp.all(jnp.isfinite(array))
 
 
 def _fingerprint(state: TrainState) -> jax.Array:
-    """Returns a uint32 of the bits of all arrays: the sum of a hash of each word and its place.
+    """Returns a uint32 that depends on the bits of all arrays.
 
-    The hash is a bijection for each place, so a difference in one word always shows.
+    It is the sum of the hashes of all 32-bit words; a word's hash depends on its position. For each
+    position the hash is a bijection, so a change of a single word always changes the sum.
     """
     total = jnp.uint32(0)
     for number, array in enumerate(jax.tree.leaves(state), 1):
@@ -70,26 +72,26 @@ def _fingerprint(state: TrainState) -> jax.Array:
 @jax.jit
 def _fingerprint_array(array: jax.Array, start: jax.Array) -> jax.Array:
     words = lax.bitcast_convert_type(array, jnp.uint32).ravel()
-    places = _mix(start + lax.iota(jnp.uint32, words.size))
-    return jnp.sum(_mix(words ^ places), dtype=jnp.uint32)
+    positions = _mix(start + lax.iota(jnp.uint32, words.size))
+    return jnp.sum(_mix(words ^ positions), dtype=jnp.uint32)
 
 
 def _mix(words: jax.Array) -> jax.Array:
-    """Returns a bijection of uint32 that spreads every bit (Wellons 2018, "lowbias32")."""
+    """Applies a bijection of uint32 that spreads every bit (Wellons 2018, "lowbias32")."""
     words = (words ^ (words >> 16)) * jnp.uint32(0x7FEB352D)
     words = (words ^ (words >> 15)) * jnp.uint32(0x846CA68B)
     return words ^ (words >> 16)
 
 
-def _different_devices(fingerprints: np.ndarray, mesh: Mesh) -> list[str]:
-    """Names the devices whose fingerprint is not that of most."""
+def _deviating_devices(fingerprints: np.ndarray, mesh: Mesh) -> list[str]:
+    """Returns the names of the devices whose fingerprint is not the most common one."""
     values, counts = np.unique(fingerprints, return_counts=True)
     if len(values) == 1:
         return []
     logging.error('fingerprints of the state on each device: %s', fingerprints.tolist())
-    usual = values[np.argmax(counts)]
+    most_common = values[np.argmax(counts)]
     return [
         f'device {device.id} of process {device.process_index}'
         for device, fingerprint in zip(mesh.devices.flat, fingerprints, strict=True)
-        if fingerprint != usual
+        if fingerprint != most_common
     ]

@@ -1,4 +1,4 @@
-"""Runs made from imported weights."""
+"""Creation of a run's folder from imported weights."""
 
 import contextlib
 import hashlib
@@ -24,13 +24,15 @@ from resnet_jax.weights.importing import Imported, load_weights
 
 
 def require_free(folder: Path) -> None:
-    """Checks that a run's folder can be made.
+    """Checks that the folder of a run is new or empty.
 
     Raises:
-      InputError: when something is there already.
+      InputError: if it contains anything, or is a file.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f'--workdir={folder}: expected a folder that is new or empty')
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f'--workdir={folder}: expected a new or empty folder, found one in use; choose another'
+        )
 
 
 def write_run(
@@ -40,18 +42,18 @@ def write_run(
     variables: dict[str, Any],
     origin: dict[str, str],
 ) -> None:
-    """Makes the folder of a run at step 0, whole or not at all.
+    """Creates the folder of a run at step 0, completely or not at all.
 
     Args:
-      folder: new or empty.
-      config: valid.
-      class_names: in index order.
+      folder: path of the folder, which must be new or empty.
+      config: valid config of the run.
+      class_names: names of the classes in index order.
       variables: `{'params': ..., 'batch_stats': ...}` of float32.
-      origin: of the weights, for `environment.json`.
+      origin: description of the weights' origin, for `environment.json`.
 
     Raises:
-      InputError: when the folder cannot be written.
-      RunFailed: when the disk fails meanwhile.
+      InputError: if the folder cannot be created.
+      RunFailed: if the disk fails while the files are written.
     """
     require_free(folder)
     folder = folder.absolute()
@@ -65,8 +67,8 @@ def write_run(
         state = parallel.replicate(create_state(config, variables, optimizer), mesh)
         temporary.write_config(config)
         temporary.write_class_names(class_names)
-        described = environment.describe_environment(list(mesh.devices.flat))
-        temporary.write_environment(described | {'weights': origin})
+        description = environment.describe_environment(list(mesh.devices.flat))
+        temporary.write_environment(description | {'weights': origin})
         with CheckpointWriter(temporary.checkpoints, keep=0) as writer:
             writer.save(state, Metadata(0, 0.0, {}, None))
             writer.wait()
@@ -74,25 +76,29 @@ def write_run(
             temporary.path.rename(folder)
         except OSError as error:
             raise InputError(
-                f'--workdir={folder}: expected a folder that can be made, found: {error.strerror}'
+                f'--workdir={folder}: expected a folder to write into, found: {error.strerror}'
             ) from None
 
 
 def import_weights(
     file_format: str, weights: Path, folder: Path, config: ConfigDict | None = None
 ) -> Imported:
-    """Makes the folder of a run, with a checkpoint at step 0, from a file of weights.
+    """Creates the folder of a run, with a checkpoint at step 0, from a file of weights.
 
     Args:
-      file_format: one of `FORMATS`.
-      weights: the file.
-      folder: of the run; new or empty.
-      config: what the run's config begins with, or None for that of the weights' data set. Its
-        `model` must be the file's network; its preprocessing is replaced by the weights' own.
+      file_format: name of the file's format, one of `importing.FORMATS`.
+      weights: path of the file.
+      folder: path of the run's folder, which must be new or empty.
+      config: config to start from, or None for that of the data set on which the weights were
+        trained. Its `model` must describe the network in the file; its preprocessing is replaced by
+        that of the weights.
+
+    Returns:
+      The network that was imported.
 
     Raises:
-      InputError: when the file is not whole, not of a known network or contradicts the config, or
-        the folder is in use. Then nothing is left behind.
+      InputError: if the file is damaged, holds no known network or contradicts the config, or if
+        the folder is in use. The disk is left as it was.
     """
     require_free(folder)
     content = opening.read_file(weights)

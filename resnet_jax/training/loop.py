@@ -1,9 +1,10 @@
-"""Training from a config to the last checkpoint, or on from where an earlier call stopped."""
+"""Training loop: from a config to the last checkpoint, in one session or in several."""
 
 import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import logging
@@ -32,21 +33,23 @@ from resnet_jax.training.period import Period
 from resnet_jax.training.setup import Job, initial_state, prepare_job, write_description
 from resnet_jax.training.state import TrainState
 from resnet_jax.training.train_step import make_train_step
+from resnet_jax.types import Batch
 
 
 def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopRequest) -> None:
     """Trains in a folder until the config's last epoch is done and saved.
 
     Args:
-      config: valid (`validation.validate`).
-      folder: a run's, to continue it from its newest whole checkpoint, or a new one.
-      screen: where progress is shown.
-      request: looked at between steps and between batches of evaluation.
+      config: valid config (`checks.validate`).
+      folder: folder of the run. It is created for a new run; a run that is already there is
+        continued from its newest undamaged checkpoint.
+      screen: terminal on which progress is shown.
+      request: request to stop, which is checked between steps and between batches of an evaluation.
 
     Raises:
-      InputError: when the data, the devices, or the run in the folder do not fit the config.
-      RunFailed: when the run must not go on; what was saved stays.
-      Stopped: when it was asked to; the step that it was in is done and saved.
+      InputError: if the data, the devices, or the run in the folder do not fit the config.
+      RunFailed: if the run cannot continue; what was saved before stays intact.
+      Stopped: if a stop was requested; the step in progress has been finished and saved.
     """
     workdir = Workdir(folder)
     had_run = workdir.has_run()
@@ -66,7 +69,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
         stack.callback(screen.show_progress, '')
         if processes.is_first_process():
             stack.enter_context(workdir.locked())
-            if workdir.has_run() and not had_run:  # another process began one meanwhile
+            if workdir.has_run() and not had_run:  # another process has started one
                 require_same_run(config, workdir)
         request.raise_if_made()
         state, metadata = initial_state(job)
@@ -75,7 +78,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
         keep = config.keep_checkpoints
         checkpoint_writer = stack.enter_context(CheckpointWriter(workdir.checkpoints, keep=keep))
         metric_writer = _create_metric_writer(job, screen, metadata.step)
-        report = MetricsLogger(
+        metrics_logger = MetricsLogger(
             workdir,
             metric_writer,
             screen,
@@ -87,7 +90,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
             steps_per_epoch=job.steps_per_epoch,
             batch_size=config.batch_size,
         )
-        _run_steps(job, state, metadata, report, checkpoint_writer)
+        _run_steps(job, state, metadata, metrics_logger, checkpoint_writer)
         checkpoint_writer.wait()
     say_complete(workdir)
 
@@ -95,7 +98,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
 def _create_metric_writer(
     job: Job, screen: Terminal, start_step: int
 ) -> metric_writers.MetricWriter:
-    """Returns the writer to TensorBoard and the log; only the first process writes."""
+    """Returns the writer to TensorBoard and the log; it writes in the first process only."""
     if not processes.is_first_process():
         return metric_writers.MultiWriter([])
     folder = str(job.workdir.tensorboard)
@@ -103,7 +106,7 @@ def _create_metric_writer(
 
 
 def _open_machine_log(job: Job, start_step: int) -> MachineLog | None:
-    """Returns the log of the first process's machine; the others write none."""
+    """Returns the log of this machine in the first process, None in the others."""
     if not processes.is_first_process():
         return None
     return MachineLog(job.workdir.machine_csv, Machine(job.mesh.local_devices), start_step)
@@ -113,10 +116,10 @@ def _run_steps(
     job: Job,
     state: TrainState,
     metadata: Metadata,
-    report: MetricsLogger,
+    metrics_logger: MetricsLogger,
     writer: CheckpointWriter,
 ) -> None:
-    """Does the steps behind `metadata.step`, and what is due after some of them."""
+    """Runs the steps after `metadata.step`, with the evaluations and checkpoints that are due."""
     config, start_step, last_step = job.config, metadata.step, job.last_step
     log = Period(config.log_every_steps, last_step)
     evaluation = Period(config.evaluate_every_epochs * job.steps_per_epoch, last_step)
@@ -125,10 +128,12 @@ def _run_steps(
     epoch_end = Period(job.steps_per_epoch, last_step)
     check_health = make_health_check(job.mesh)
     if start_step and evaluation.is_due(start_step) and metadata.scores is None:
-        scores = _evaluate(job, state, start_step, report)
+        scores = _evaluate(job, state, start_step, metrics_logger)
         if scores is None:
             raise _stopped(job, start_step)
-        writer.replace(_to_save(job, state), _metadata(job, start_step, report, scores))
+        writer.replace(
+            _state_to_save(job, state), _metadata(job, start_step, metrics_logger, scores)
+        )
     if start_step == last_step:
         return
     batches = pipeline.train_batches(
@@ -144,43 +149,47 @@ def _run_steps(
     timed_batches = input_wait.timed(prefetching.prefetch(batches, _put_on(job.mesh)))
     for step, (batch, seconds_waited) in enumerate(timed_batches, start_step + 1):
         may_compile = batch['image'].shape != last_shape
-        with report.clock_stopped() if may_compile else contextlib.nullcontext():
+        with metrics_logger.clock_stopped() if may_compile else contextlib.nullcontext():
             state, step_metrics = p_train_step(state, batch)
-            report.add(step, step_metrics, seconds_waited)
+            metrics_logger.add(step, step_metrics, seconds_waited)
         last_shape = batch['image'].shape
         input_wait.watch(step_metrics)
         if log.is_due(step):
-            report.log(step, float(job.schedule(step - 1)))
+            metrics_logger.log(step, float(job.schedule(step - 1)))
         stop = _should_stop(job, log.is_due(step))
         save = stop or epoch_checkpoint.is_due(step) or step_checkpoint.is_due(step)
         if not (save or evaluation.is_due(step) or epoch_end.is_due(step)):
             continue
-        with report.clock_stopped():
+        with metrics_logger.clock_stopped():
             check_health(state, healthy_step + 1, step)
             healthy_step = step
             scores = None
             if evaluation.is_due(step) and not stop:
-                scores = _evaluate(job, state, step, report)
+                scores = _evaluate(job, state, step, metrics_logger)
                 stop = scores is None
             if save or stop:
-                writer.save(_to_save(job, state), _metadata(job, step, report, scores))
+                writer.save(
+                    _state_to_save(job, state), _metadata(job, step, metrics_logger, scores)
+                )
         if stop:
             writer.wait()
             raise _stopped(job, step)
 
 
 def _compile_train_step(job: Job, state: TrainState, start_step: int) -> Callable:
-    """Returns the mapped step, compiled for the images of the epoch that comes next."""
-    step = make_train_step(job.config, job.model, job.optimizer)
-    p_train_step = parallel.p_map(step, job.mesh, donate=True)
+    """Returns the mapped training step, compiled for the image size of the next epoch."""
+    train_step = make_train_step(job.config, job.model, job.optimizer)
+    p_train_step: Any = parallel.p_map(train_step, job.mesh, donate=True)
     size = pipeline.compute_image_sizes(job.config)[start_step // job.steps_per_epoch]
     blank = padding.blank_batch(job.config.batch_size // jax.process_count(), size)
     p_train_step.lower(state, _put_on(job.mesh)(blank)).compile()
     return p_train_step
 
 
-def _evaluate(job: Job, state: TrainState, step: int, report: MetricsLogger) -> Scores | None:
-    """Evaluates and reports a step; None if a request to stop came first."""
+def _evaluate(
+    job: Job, state: TrainState, step: int, metrics_logger: MetricsLogger
+) -> Scores | None:
+    """Evaluates a step and logs the result; returns None if a stop was requested meanwhile."""
     between_batches = job.request.raise_if_made if jax.process_count() == 1 else lambda: None
     try:
         result = job.evaluator.run(
@@ -188,12 +197,15 @@ def _evaluate(job: Job, state: TrainState, step: int, report: MetricsLogger) -> 
         )
     except Stopped:
         return None
-    report.add_row(step, float(job.schedule(step - 1)), result)
+    metrics_logger.add_row(step, float(job.schedule(step - 1)), result)
     return {'top5': result.top5, 'top1': result.top1, 'loss': result.loss}
 
 
 def _should_stop(job: Job, may_ask_others: bool) -> bool:
-    """Says whether this or another process was asked to stop; all find the same."""
+    """Returns whether a process was asked to stop; the answer is the same in all processes.
+
+    Several processes exchange their requests only where `may_ask_others` is true.
+    """
     requested = job.request.signal is not None
     if jax.process_count() == 1:
         return requested
@@ -205,26 +217,29 @@ def _stopped(job: Job, step: int) -> Stopped:
     return Stopped(
         received,
         f'{job.workdir.path}: stopped by {received.name} at step {step} of {job.last_step}, which '
-        'is saved; the same command continues',
+        'is saved; the same command continues from there',
     )
 
 
-def _metadata(job: Job, step: int, report: MetricsLogger, scores: Scores | None) -> Metadata:
-    return Metadata(step, step / job.steps_per_epoch, report.sums, scores)
+def _metadata(
+    job: Job, step: int, metrics_logger: MetricsLogger, scores: Scores | None
+) -> Metadata:
+    return Metadata(step, step / job.steps_per_epoch, metrics_logger.sums, scores)
 
 
-def _to_save(job: Job, state: TrainState) -> TrainState:
-    """Returns the state as checkpoints hold it: unstacked, replicated over all processes."""
+def _state_to_save(job: Job, state: TrainState) -> TrainState:
+    """Returns the state in the layout of checkpoints: unstacked, replicated over all processes."""
     if any(job.model.num_scanned):
         unstacked = stacking.unstack_blocks(state, job.model.num_scanned)
         state = parallel.replicate(unstacked, job.mesh)
     return parallel.across_processes(state, job.mesh)
 
 
-def _put_on(mesh: Mesh) -> Callable[[dict], dict]:
-    """Returns the function that starts a training batch on its way to the devices."""
+def _put_on(mesh: Mesh) -> Callable[[Batch], dict[str, jax.Array]]:
+    """Returns a function that starts copying a batch to the devices, without waiting for it."""
 
-    def put(batch: dict) -> dict:
-        return parallel.shard({key: batch[key] for key in ('image', 'label', 'mask')}, mesh)
+    def put(batch: Batch) -> dict[str, jax.Array]:
+        arrays = {'image': batch['image'], 'label': batch['label'], 'mask': batch['mask']}
+        return parallel.shard(arrays, mesh)
 
     return put

@@ -1,9 +1,10 @@
-"""From the metrics of steps to the log, the progress line, TensorBoard and the run's files."""
+"""Metrics logger: from training steps to the log, the progress line, TensorBoard and the files."""
 
 import collections
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 from absl import logging
@@ -18,27 +19,32 @@ from resnet_jax.monitoring.throughput import Throughput
 from resnet_jax.storage.workdir import Workdir
 
 STEPS_AHEAD = 2
-"""Steps that the host may dispatch before it waits for the devices: bounds the batches there."""
+"""Number of steps that the host may dispatch before it waits for the devices.
+
+It limits the number of batches in the memory of the devices.
+"""
 
 NOTABLE_WAIT = 0.1
-"""Share of the time that the devices may wait for input before the log says so."""
+"""Fraction of the time that the devices may wait for input before the log mentions it."""
 
 
 class MetricsLogger:
-    """Gathers the metrics of a run's steps and passes them on, without making the devices wait.
+    """Collects the metrics of a run's steps and writes them, without making the devices wait.
+
+    Rows of `metrics.csv` and confusion counts after `start_step` are deleted, because those steps
+    are trained again.
 
     Args:
-      workdir: rows of its `metrics.csv` and confusion counts behind `start_step` are dropped: those
-        steps come again.
-      writer: CLU's.
-      screen: where the progress line goes.
-      writes_files: whether this process is the one that does.
-      machine_log: of the process that writes files.
-      sums: of the training metrics from the last row to `start_step`.
-      start_step: steps done before.
-      last_step: of the run.
-      steps_per_epoch: turns steps into epochs.
-      batch_size: images a step.
+      workdir: folder of the run.
+      writer: CLU's writer to TensorBoard and the log.
+      screen: terminal that shows the progress line.
+      writes_files: whether this process writes the files of the run.
+      machine_log: log of the machine's counters, or None in a process that writes no files.
+      sums: sums of the training metrics from the last row of `metrics.csv` to `start_step`.
+      start_step: number of steps completed in earlier sessions.
+      last_step: number of steps of the whole run.
+      steps_per_epoch: number of steps in an epoch.
+      batch_size: number of images in a step.
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class MetricsLogger:
         *,
         writes_files: bool,
         machine_log: MachineLog | None,
-        sums: metrics.Sums,
+        sums: Mapping[str, tuple[float, float]],
         start_step: int,
         last_step: int,
         steps_per_epoch: int,
@@ -65,21 +71,26 @@ class MetricsLogger:
         self._batch_size = batch_size
         self._pending: collections.deque[tuple[int, metrics.TrainMetrics]] = collections.deque()
         self._sums_since_log: metrics.Sums = {}
-        self._sums_since_row = sums
+        self._sums_since_row: metrics.Sums = dict(sums)
         self._throughput = Throughput(batch_size)
-        self._said_input_is_slow = False
-        self._rows = [row for row in workdir.read_metrics() if int(row['step']) <= start_step]
+        self._has_warned_of_slow_input = False
+        self._rows: list[dict[str, Any]] = [
+            row for row in workdir.read_metrics() if int(row['step']) <= start_step
+        ]
         if writes_files and start_step:
             workdir.write_metrics(self._rows)
             workdir.forget_confusion_after(start_step)
 
     def add(self, step: int, step_metrics: metrics.TrainMetrics, seconds_waited: float) -> None:
-        """Takes a step's metrics; waits for the devices only when they are far behind.
+        """Takes the metrics of a step; waits only if the devices lag by more than `STEPS_AHEAD`.
 
         Args:
-          step: steps done with it.
-          step_metrics: on the devices.
-          seconds_waited: for which the devices lacked its batch.
+          step: number of completed steps, this one included.
+          step_metrics: metrics of the step, on the devices.
+          seconds_waited: time in seconds for which the devices waited for the batch of the step.
+
+        Raises:
+          RunFailed: if the loss of an earlier step is not finite.
         """
         self._pending.append((step, step_metrics))
         self._throughput.add_step(seconds_waited)
@@ -92,16 +103,16 @@ class MetricsLogger:
             if not math.isfinite(step_metrics.loss.total):
                 raise RunFailed(
                     f'step {step}: expected a finite loss, found {step_metrics.loss.total}. The '
-                    'last checkpoint is from before: lower the learning rate, clip the gradient '
-                    'or warm up longer in another --workdir'
+                    'last checkpoint is older and intact; lower the learning rate, clip the '
+                    'gradient or warm up longer, in another --workdir'
                 )
             self._sums_since_row = metrics.add_sums(self._sums_since_row, step_metrics)
             self._sums_since_log = metrics.add_sums(self._sums_since_log, step_metrics)
 
     def log(self, step: int, learning_rate: float) -> None:
-        """Writes the means since the last call to TensorBoard and the log or progress line."""
+        """Writes means since the last call to TensorBoard, and to the log or the progress line."""
         self._fetch(all_but=0)
-        self._throughput.pause()
+        self._throughput.pause()  # counts the time up to this step
         self._throughput.resume()
         speed, input_wait = self._throughput.rates()
         seconds_left = (self._last_step - step) * self._batch_size / speed
@@ -126,36 +137,36 @@ class MetricsLogger:
             f'   {speed:,.0f} images/s   {format_duration(seconds_left)} left'
             + (f'   {input_wait:.0%} waiting for input' if input_wait > NOTABLE_WAIT else '')
         )
-        if input_wait > NOTABLE_WAIT and not self._said_input_is_slow:
-            self._said_input_is_slow = True
+        if input_wait > NOTABLE_WAIT and not self._has_warned_of_slow_input:
+            self._has_warned_of_slow_input = True
             logging.warning(
-                'the input is the bottleneck: the devices have waited for it %.0f%% of the time. '
-                'Store the images smaller (python -m resnet_jax.prepare), or give the process '
-                'more cores; see docs/performance.md',
+                'the input is the bottleneck: the devices waited for it %.0f%% of the time. Store '
+                'smaller images (python -m resnet_jax.prepare), or give the process more cores; '
+                'see docs/performance.md',
                 100 * input_wait,
             )
 
     def _log_machine(self, step: int) -> None:
-        """Writes what the machine did since the last call."""
+        """Writes the machine's counters and the training speed since the last call."""
         if self._machine_log:
             speed, input_wait = self._throughput.end_lap()
             rates = {
                 'images_per_second': round(speed, 1),
                 'input_wait_fraction': round(input_wait, 4),
             }
-            found = self._machine_log.add_row(step, rates)
-            tagged = {f'{tensorboard.MACHINE_PREFIX}{name}': found[name] for name in found}
-            tensorboard.write_scalars(self._writer, step, tagged)
+            counters = self._machine_log.add_row(step, rates)
+            scalars = {f'{tensorboard.MACHINE_PREFIX}{name}': counters[name] for name in counters}
+            tensorboard.write_scalars(self._writer, step, scalars)
 
     @property
     def sums(self) -> metrics.Sums:
-        """The sums of the training metrics of all steps since the last row."""
+        """Sums of the training metrics of all steps since the last row of `metrics.csv`."""
         self._fetch(all_but=0)
         return self._sums_since_row
 
     @contextlib.contextmanager
     def clock_stopped(self) -> Iterator[None]:
-        """Leaves what is done inside, steps too, out of the training speed."""
+        """Excludes the time and the steps of the block from the training speed."""
         self._fetch(all_but=0)
         self._throughput.pause()
         yield
@@ -165,10 +176,16 @@ class MetricsLogger:
             self._machine_log.start_clock()
 
     def add_row(self, step: int, learning_rate: float, result: metrics.EvaluationResult) -> None:
-        """Adds an evaluation of the validation split to the files, TensorBoard and the log."""
+        """Writes an evaluation of the validation split to the files, TensorBoard and the log.
+
+        Args:
+          step: number of completed steps.
+          learning_rate: learning rate of the last of them.
+          result: result of the evaluation.
+        """
         train = metrics.compute_means(self.sums)
         speed, input_wait = self._throughput.rates()
-        found = {
+        validation = {
             'validation_loss': result.loss,
             'validation_top1': result.top1,
             'validation_top5': result.top5,
@@ -178,7 +195,7 @@ class MetricsLogger:
             'epoch': f'{step / self._steps_per_epoch:g}',
             'learning_rate': learning_rate,
             **{f'train_{name}': mean for name, mean in train.items()},
-            **found,
+            **validation,
             'images_per_second': round(speed, 1),
             'input_wait_fraction': round(input_wait, 4),
         }
@@ -190,7 +207,7 @@ class MetricsLogger:
             confusion_files.save_confusion(self._workdir.confusion_file(step), saved)
             self._workdir.write_metrics(self._rows)
             self._workdir.forget_confusion_after(step)
-        tensorboard.write_scalars(self._writer, step, found)
+        tensorboard.write_scalars(self._writer, step, validation)
         self._sums_since_row = {}
         self._throughput.reset()
         if self._screen.interactive:

@@ -1,20 +1,20 @@
-"""Periods of steps."""
+"""Periods in steps: when logging, evaluations and checkpoints are due."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Period:
-    """Decides when something that is done every so many steps is due.
+    """Decides when a periodic action of a run is due.
 
     Attributes:
-      every: steps.
-      last: the last step of the run, when it is due in any case.
+      every: period in steps.
+      last: last step of the run, after which the action is always due.
     """
 
     every: int
     last: int
 
     def is_due(self, step: int) -> bool:
-        """Says whether it is due when `step` steps are done."""
+        """Returns whether the action is due after `step` steps."""
         return step % self.every == 0 or step == self.last

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step."""
+"""Learning-rate schedules: the learning rate as a function of the step."""
 
 import jax.numpy as jnp
 import optax
@@ -8,15 +8,20 @@ from ml_collections import ConfigDict
 def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     """Returns `schedule(step) -> learning rate` (float32), for steps counted from 0.
 
-    `'step'` multiplies by `factor` when as many epochs as a boundary says are complete,
-    `'exponential'` after every epoch; `'cosine'` falls to 0 at the end of the last epoch, from the
-    end of the warm-up (Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts). During the
-    warm-up of any of them the rate is multiplied by `(step + 1) / warm-up steps` (Goyal et al.
+    The name of the schedule says how the rate changes:
+
+    - `'step'`: multiplied by `factor` at each boundary, a number of completed epochs.
+    - `'exponential'`: multiplied by `factor` after every epoch.
+    - `'cosine'`: falls to 0 from the end of the warm-up to the end of the last epoch (Loshchilov
+      and Hutter 2017, arXiv:1608.03983, without restarts).
+    - `'constant'`: does not change.
+
+    During the warm-up, every schedule is multiplied by `(step + 1) / warm-up steps` (Goyal et al.
     2017, arXiv:1706.02677).
 
     Args:
-      config: a whole config; `schedule`, `num_epochs` and the learning rate are read.
-      steps_per_epoch: turns epochs into steps.
+      config: complete config, of which `schedule`, `num_epochs` and the learning rate are read.
+      steps_per_epoch: number of steps in an epoch.
     """
     peak, schedule = config.optimizer.learning_rate, config.schedule
     warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
@@ -47,7 +52,7 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
 
 
 def unreached_boundaries(config: ConfigDict) -> tuple[float, ...]:
-    """Returns the boundaries at or past the last epoch, which never fire."""
+    """Returns the boundaries at or after the end of the last epoch, which have no effect."""
     if config.schedule.name != 'step':
         return ()
     return tuple(epoch for epoch in config.schedule.boundaries_epochs if epoch >= config.num_epochs)

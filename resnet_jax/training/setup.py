@@ -1,4 +1,4 @@
-"""What a run needs before its first step: data, network, optimizer, state."""
+"""Set-up of a training run: data, network, optimizer, first state and description files."""
 
 import dataclasses
 import math
@@ -28,7 +28,20 @@ from resnet_jax.training.state import TrainState, abstract_state, create_state
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """All that a run's steps need and that does not change while it goes on."""
+    """Everything that the steps of a run need and that does not change between them.
+
+    Attributes:
+      config: config of the run.
+      workdir: folder of the run.
+      mesh: devices of all processes.
+      train_source: training split.
+      evaluator: evaluator of the validation split.
+      model: network that is trained.
+      optimizer: optimizer with the learning rate of `schedule`.
+      schedule: learning rate as a function of the step.
+      steps_per_epoch: number of steps in an epoch.
+      request: request to stop.
+    """
 
     config: ConfigDict
     workdir: Workdir
@@ -43,11 +56,16 @@ class Job:
 
     @property
     def last_step(self) -> int:
+        """Number of steps of the whole run."""
         return self.config.num_epochs * self.steps_per_epoch
 
 
 def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopRequest) -> Job:
-    """Opens the data and builds what runs on the devices."""
+    """Opens the data and creates everything that runs on the devices, except the state.
+
+    Raises:
+      InputError: if the data cannot be opened, or does not fit the config or the run.
+    """
     data = config.data
     train_source = loading.load_source(config, data.train_split)
     validation_source = loading.load_source(config, data.validation_split)
@@ -84,24 +102,39 @@ def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopR
 
 
 def initial_state(job: Job) -> tuple[TrainState, Metadata]:
-    """Returns the state and metadata of the newest whole checkpoint, or those of a new run.
+    """Returns the state and metadata of the newest undamaged checkpoint, or those of a new run.
 
-    Blocks that the network computes in a loop are stacked.
+    The state is replicated. Blocks that the network computes in a loop are stacked.
+
+    Raises:
+      InputError: if there are checkpoints and all are damaged, or if `config.initial_weights` does
+        not fit the network.
     """
-    config, num_scanned = job.config, job.model.num_scanned
+    return _restore_state(job) or (_create_state(job), Metadata(0, 0.0, {}, None))
+
+
+def _restore_state(job: Job) -> tuple[TrainState, Metadata] | None:
+    """Reads the newest undamaged checkpoint; returns None if there is no checkpoint."""
     restored = restore_newest(
         job.workdir.checkpoints,
-        abstract_state(config, job.model, job.optimizer),
+        abstract_state(job.config, job.model, job.optimizer),
         parallel.replicated(job.mesh),
         may_move=processes.is_first_process(),
     )
-    if restored:
-        state, metadata = restored
-        logging.info('%s: continuing from step %d', job.workdir.path, metadata.step)
-        if any(num_scanned):
-            on_host = jax.device_get(state)  # arrays of several processes cannot be put elsewhere
-            state = parallel.replicate(stacking.stack_blocks(on_host, num_scanned), job.mesh)
-        return state, metadata
+    if not restored:
+        return None
+    state, metadata = restored
+    logging.info('%s: continuing from step %d', job.workdir.path, metadata.step)
+    if any(job.model.num_scanned):
+        on_host = jax.device_get(state)  # arrays of several processes cannot be moved directly
+        stacked = stacking.stack_blocks(on_host, job.model.num_scanned)
+        state = parallel.replicate(stacked, job.mesh)
+    return state, metadata
+
+
+def _create_state(job: Job) -> TrainState:
+    """Returns the state at step 0, with the weights of another run or newly initialised ones."""
+    config = job.config
     if config.initial_weights:
         variables = initial_weights.read_initial_weights(
             config, job.model, job.mesh.local_devices[0]
@@ -113,17 +146,16 @@ def initial_state(job: Job) -> tuple[TrainState, Metadata]:
             seed=config.seed,
             kernel_init=config.model.kernel_init,
         )
-    variables = stacking.stack_blocks(variables, num_scanned)
-    state = create_state(config, variables, job.optimizer)
-    return parallel.replicate(state, job.mesh), Metadata(0, 0.0, {}, None)
+    variables = stacking.stack_blocks(variables, job.model.num_scanned)
+    return parallel.replicate(create_state(config, variables, job.optimizer), job.mesh)
 
 
 def write_description(job: Job) -> None:
-    """Writes the small files of the run, and says what is about to be trained."""
+    """Writes the config, class names and environment of a run, and logs what is trained."""
     config, devices = job.config, list(job.mesh.devices.flat)
-    names = job.train_source.class_names
+    class_names = job.train_source.class_names
     job.workdir.write_config(config)
-    job.workdir.write_class_names(names)
+    job.workdir.write_class_names(class_names)
     num_examples = [job.train_source.num_examples, job.evaluator.num_examples]
     job.workdir.write_environment(
         environment.describe_environment(devices) | {'num_examples': num_examples}
@@ -131,7 +163,7 @@ def write_description(job: Job) -> None:
     unreached = schedules.unreached_boundaries(config)
     if unreached:
         logging.info(
-            'config.schedule.boundaries_epochs: %s never fire in a run of %d epochs',
+            'config.schedule.boundaries_epochs: %s have no effect in a run of %d epochs',
             ', '.join(f'{epoch:g}' for epoch in unreached),
             config.num_epochs,
         )
@@ -144,7 +176,7 @@ def write_description(job: Job) -> None:
         f'{sum(math.prod(array.shape) for array in jax.tree.leaves(params)):,}',
         config.data.dir if config.data.source == 'folder' else config.data.name,
         job.train_source.num_examples,
-        len(names),
+        len(class_names),
         config.num_epochs,
         job.steps_per_epoch,
         config.batch_size,

@@ -1,4 +1,4 @@
-"""What training changes: parameters, statistics, optimizer state, step."""
+"""Training state: parameters, statistics, optimizer state and step."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from resnet_jax.models import initialization, resnet
 
 
 class TrainState(struct.PyTreeNode):
-    """The state between two steps; the checkpoint's format.
+    """State of a run between two steps. Its fields are the format of a checkpoint.
 
     Attributes:
-      step: int32 scalar, steps done.
-      params: float32 arrays by name, `{'stem': {'conv': {'kernel': ...}}, ...}`.
-      batch_stats: float32 running statistics of batch norm, by name.
-      opt_state: optax's.
-      ema_params: the average of the parameters, where `config.ema_decay` asks for one.
-      ema_batch_stats: the average of the statistics, likewise: those of the current weights do not
-        fit the averaged ones.
+      step: number of completed steps, int32 scalar.
+      params: parameters by name, float32 arrays, `{'stem': {'conv': {'kernel': ...}}, ...}`.
+      batch_stats: running statistics of batch norm by name, float32 arrays.
+      opt_state: state of the optax optimizer.
+      ema_params: moving average of the parameters, or None if `config.ema_decay` is 0.
+      ema_batch_stats: moving average of the statistics, or None likewise. The averaged parameters
+        need it, because the current statistics do not fit them.
     """
 
     step: jax.Array
@@ -32,7 +32,7 @@ class TrainState(struct.PyTreeNode):
     ema_batch_stats: Any = None
 
     def evaluation_variables(self) -> dict[str, Any]:
-        """Returns the averaged weights and statistics where there are some, else the current."""
+        """Returns the averaged parameters and statistics if there are any, else the current."""
         if self.ema_params is None:
             return {'params': self.params, 'batch_stats': self.batch_stats}
         return {'params': self.ema_params, 'batch_stats': self.ema_batch_stats}
@@ -41,7 +41,13 @@ class TrainState(struct.PyTreeNode):
 def create_state(
     config: ConfigDict, variables: dict[str, Any], optimizer: optax.GradientTransformation
 ) -> TrainState:
-    """Returns the state at step 0 with the given `{'params': ..., 'batch_stats': ...}`."""
+    """Returns the state at step 0.
+
+    Args:
+      config: complete config, of which `ema_decay` is read.
+      variables: `{'params': ..., 'batch_stats': ...}` of float32.
+      optimizer: optimizer whose state is created.
+    """
     params, batch_stats = variables['params'], variables['batch_stats']
     averages = {}
     if config.ema_decay:
@@ -61,6 +67,6 @@ def create_state(
 def abstract_state(
     config: ConfigDict, model: resnet.ResNet, optimizer: optax.GradientTransformation
 ) -> TrainState:
-    """Returns the shapes and dtypes of the state in a checkpoint, without arrays."""
+    """Returns the state in a checkpoint with shapes and dtypes in place of arrays."""
     variables = initialization.abstract_variables(model, config.data.image_size)
     return jax.eval_shape(lambda variables: create_state(config, variables, optimizer), variables)

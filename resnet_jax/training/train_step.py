@@ -1,7 +1,7 @@
-"""The computations on the devices: pure functions of a replicated tree and a share of a batch.
+"""Training step: a pure function of the replicated state and each device's share of a batch.
 
-They are written for `parallel.p_map`: the axis is `parallel.AXIS`, and all that they return is
-reduced or gathered over it.
+It is written for `parallel.p_map`: everything that it returns is reduced or gathered over the axis
+`parallel.AXIS`.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,16 @@ def make_train_step(
 ) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, metrics.TrainMetrics]]:
     """Returns `train_step(state, batch) -> (state, metrics)`.
 
-    A frozen backbone computes as in evaluation: its running statistics stay as they are.
+    The batch on each device holds `image` uint8 `[N, H, W, 3]`, `label` int32 `[N]` and `mask` bool
+    `[N]`. The loss is the mean over the examples of all devices whose mask is True. It includes
+    label smoothing, in the metrics too.
 
-    The loss is the mean over the examples of all devices whose mask is True; the batch on each
-    device holds `image` uint8 `[N, H, W, 3]`, `label` int32 `[N]` and `mask` bool `[N]`. The
-    metrics' loss includes label smoothing.
+    With `optimizer.accumulate_steps` = A, each device processes its N rows in A parts, one after
+    the other. Then the sums of the gradients are averaged over the devices and applied once. Batch
+    norm sees one part at a time, and each part updates the running statistics. Everything else is
+    the same as with one large batch.
 
-    With `optimizer.accumulate_steps` = A, each device goes through its N rows in A parts, one after
-    the other, and only then are the gradients' sums averaged over the devices and applied. Batch
-    norm sees a part at a time, and moves the running statistics with each; all else is as with one
-    large batch.
+    A frozen backbone computes as in evaluation, and its running statistics do not change.
     """
     num_parts = config.optimizer.accumulate_steps
 
@@ -41,7 +41,7 @@ def make_train_step(
         state: TrainState, batch: dict[str, jax.Array]
     ) -> tuple[TrainState, metrics.TrainMetrics]:
         mask = batch['mask']
-        share = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
+        mean_count = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
 
         def compute_loss(params: Any, batch_stats: Any, part: dict) -> tuple[jax.Array, tuple]:
             logits, updates = model.apply(
@@ -51,7 +51,9 @@ def make_train_step(
                 mutable=['batch_stats'],
             )
             losses = metrics.compute_cross_entropy(logits, part['label'], config.label_smoothing)
-            loss = jnp.sum(jnp.where(part['mask'], losses, 0.0)) / jnp.where(share > 0, share, 1.0)
+            loss = jnp.sum(jnp.where(part['mask'], losses, 0.0)) / jnp.where(
+                mean_count > 0, mean_count, 1.0
+            )
             return loss, (updates['batch_stats'], logits, losses)
 
         gradients, (batch_stats, logits, losses) = _sum_over_parts(
@@ -77,7 +79,7 @@ def make_train_step(
 def _sum_over_parts(
     compute_gradients: Callable, state: TrainState, batch: dict[str, jax.Array], num_parts: int
 ) -> tuple[Any, tuple[Any, jax.Array, jax.Array]]:
-    """Adds up the gradients of the parts of a batch; returns what one call for the whole would."""
+    """Returns what `compute_gradients` returns for a batch, summed over its parts."""
     if num_parts == 1:
         return compute_gradients(state.params, state.batch_stats, batch)
 
@@ -97,15 +99,15 @@ def _sum_over_parts(
 
 
 def _update_averages(state: TrainState, decay: float) -> TrainState:
-    """Moves the averages towards the state, faster while it is young.
+    """Moves the averages towards the current values, faster during the first steps.
 
     The decay is `min(decay, (1 + step) / (10 + step))`, as in TensorFlow's
     `ExponentialMovingAverage` with `num_updates`.
     """
-    decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    step_decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
 
     def average(old: Any, new: Any) -> Any:
-        return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, new)
+        return jax.tree.map(lambda old, new: step_decay * old + (1 - step_decay) * new, old, new)
 
     return state.replace(
         ema_params=average(state.ema_params, state.params),

@@ -1,5 +1,5 @@
-"""Weights in other people's formats, and in our own for exchange: one file a format,
-recognition of the network, and the tables that match names.
+"""Weight files: those of other frameworks, and this project's own format for exchange.
 
-Works on bytes and named arrays. Knows nothing of runs and checkpoints.
+There is one module for each format. The others recognise the network in a file and match the names
+of its arrays. The package works on bytes and named arrays, and does not know runs and checkpoints.
 """

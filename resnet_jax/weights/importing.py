@@ -1,4 +1,4 @@
-"""From a file of weights to the folder of a run."""
+"""Import of a weight file: its config, class names and variables."""
 
 import copy
 import dataclasses
@@ -26,17 +26,25 @@ from resnet_jax.weights.recognition import Network
 from resnet_jax.weights.timm import read_timm
 
 FORMATS = ('mxnet', 'timm', 'keras', own_format.FORMAT)
+"""Names of the formats that can be imported."""
+
+READERS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
+    'mxnet': mxnet.read_params,
+    'timm': read_timm,
+    'keras': keras.read_keras,
+}
+"""Readers of the formats of other frameworks, from bytes to arrays by name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """A network with its weights, and all that its run needs.
+    """A network with its weights, and everything else that a run needs.
 
     Attributes:
-      config: of the run.
-      class_names: in index order.
+      config: config of the run.
+      class_names: names of the classes in index order.
       variables: `{'params': ..., 'batch_stats': ...}` of float32.
-      description: of the network, for the log.
+      description: description of the network, for the log.
     """
 
     config: ConfigDict
@@ -48,11 +56,24 @@ class Imported:
 def load_weights(
     file_format: str, content: bytes, *, where: str, config: ConfigDict | None = None
 ) -> Imported:
-    """Reads the content of a file of weights; see `import_weights`."""
+    """Returns the network in a weight file.
+
+    Args:
+      file_format: name of the file's format, one of `FORMATS`.
+      content: content of the file.
+      where: name of the file, for messages.
+      config: config to start from, or None for that of the data set on which the weights were
+        trained. Its `model` must describe the network in the file; its preprocessing is replaced by
+        that of the weights.
+
+    Raises:
+      InputError: if the format is unknown, or if the file is damaged, holds no known network or
+        contradicts the config.
+    """
     if file_format not in FORMATS:
         raise InputError(f'--format={file_format}: expected one of {", ".join(FORMATS)}')
     if file_format == own_format.FORMAT:
-        return _load_native(content, where, config)
+        return _load_own_format(content, where, config)
     arrays = READERS[file_format](content, where=where)
     arrays = recognition.clean_names(file_format, arrays, where=where)
     network = recognition.recognise(file_format, arrays, where=where)
@@ -68,21 +89,14 @@ def load_weights(
     )
 
 
-READERS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
-    'mxnet': mxnet.read_params,
-    'timm': read_timm,
-    'keras': keras.read_keras,
-}
-
-
-def _load_native(content: bytes, where: str, config: ConfigDict | None) -> Imported:
+def _load_own_format(content: bytes, where: str, config: ConfigDict | None) -> Imported:
     arrays, metadata = safetensors.read_safetensors(content, where=where)
     exported = own_format.decode(arrays, metadata, where=where)
     model = exported.config.model
     if config is not None:
-        found = copy.deepcopy(exported.config)
-        found.model.num_classes = model.num_classes or len(exported.class_names)
-        _require_same_network(config, found, where)
+        file_config = copy.deepcopy(exported.config)
+        file_config.model.num_classes = model.num_classes or len(exported.class_names)
+        _require_same_network(config, file_config, where)
     return Imported(
         config=exported.config,
         class_names=exported.class_names,
@@ -94,60 +108,65 @@ def _load_native(content: bytes, where: str, config: ConfigDict | None) -> Impor
 def _make_config(
     network: Network, variables: dict[str, Any], config: ConfigDict | None
 ) -> ConfigDict:
-    """Returns a run's config with the model and preprocessing of the weights."""
+    """Returns the config of a run with the model and preprocessing of the weights."""
     if config is None:
-        made = data_sets.use_data(schema.get_config(), published.data_set(network))
-        made.model.dtype = 'float32'
+        run_config = data_sets.use_data(schema.get_config(), published.data_set(network))
+        run_config.model.dtype = 'float32'
     else:
-        made = copy.deepcopy(config)
-    before = schema.flatten(made)
+        run_config = copy.deepcopy(config)
+    before = schema.flatten(run_config)
     preprocessing = published.preprocessing(network, variables['batch_stats'])
-    made.update_from_flattened_dict(network.model_fields() | preprocessing)
-    checks.validate(made)
+    run_config.update_from_flattened_dict(network.model_fields() | preprocessing)
+    checks.validate(run_config)
     for field, value in preprocessing.items():
         if config is not None and before[field] != value:
-            logging.info('config.%s is now %r, as for these weights', field, value)
-    return made
+            logging.info('config.%s is now %r, the value for these weights', field, value)
+    return run_config
 
 
-def _require_same_network(config: ConfigDict, found: ConfigDict, where: str) -> None:
-    """Compares a config's network with that of a file, whose every field is set.
+def _require_same_network(config: ConfigDict, file_config: ConfigDict, where: str) -> None:
+    """Compares the network of a config with that of a file.
+
+    Args:
+      config: config that the user gave; its number of classes and epsilon may be left open (0).
+      file_config: config of the network in the file, with a number of classes.
+      where: name of the file, for messages.
 
     Raises:
-      InputError: when they differ; lists the fields that do.
+      InputError: if they differ; the message lists the fields.
     """
     fields = ('variant', 'depth', 'stem', 'width', 'num_classes', 'batch_norm_epsilon')
-    different = []
+    differences = []
     for field in fields:
-        given, in_file = config.model[field], found.model[field]
+        given, in_file = config.model[field], file_config.model[field]
         if field == 'batch_norm_epsilon':
-            in_file = in_file or VARIANTS[found.model.variant].batch_norm_epsilon
+            in_file = in_file or VARIANTS[file_config.model.variant].batch_norm_epsilon
         left_open = field in ('num_classes', 'batch_norm_epsilon') and not given
         if given != in_file and not left_open:
-            different.append(f'  config.model.{field} = {given!r}, in the file {in_file!r}')
-    if different:
+            differences.append(f'  config.model.{field}: expected {given!r}, found {in_file!r}')
+    if differences:
         raise InputError(
-            f"--weights={where}: expected the config's network, found another:\n"
-            + '\n'.join(different)
-            + '\nChange these fields, or leave --config away. To train on other classes, import '
-            'the file as it is, and name the new folder as config.initial_weights of another run'
+            f'--weights={where}: expected the network of the config, found another:\n'
+            + '\n'.join(differences)
+            + '\nChange these fields, or omit --config. To train on other classes, import the file '
+            'unchanged, and set config.initial_weights of another run to the new folder.'
         )
 
 
 def _class_names(network: Network, config: ConfigDict | None) -> tuple[str, ...]:
-    """Returns the names in the data of a config that was given, or else the published ones."""
+    """Returns the class names in the data of a given config, or else the published ones."""
     if config is not None:
         try:
             names = loading.load_source(config, config.data.validation_split).class_names
         except InputError as error:
-            logging.info('the names of the classes are not taken from the data: %s', error)
+            logging.info('the class names cannot be read from the data: %s', error)
         else:
             if len(names) == network.num_classes:
                 return names
     names = published.names_of_classes(network)
     if names[0] == '0':
         logging.warning(
-            'the %d classes have no names: write them into class_names.txt, a line a class',
+            'the %d classes have no names; write them into class_names.txt, one in each line',
             network.num_classes,
         )
     return names

@@ -1,25 +1,32 @@
-"""Keras's files: `.h5`, `.weights.h5` and `.keras`, read without Keras.
+"""Keras files: `.h5`, `.weights.h5` and `.keras`, which are read without Keras.
 
-All hold HDF5. Nothing in it is followed out of the file, nothing is decompressed, and the config of
-a `.keras` file, from which Keras would build layers, is not looked at.
+All of them contain HDF5. Links out of the file and compressed arrays are refused. The config in a
+`.keras` file, from which Keras would build layers, is not read.
 """
 
 import io
 import types
 import zipfile
+from typing import Any
 
 import numpy as np
 
 from resnet_jax.errors import InputError
 
 KERAS_MEMBER = 'model.weights.h5'
-"""Where a `.keras` file, which is a zip, has its arrays."""
+"""Name of the HDF5 file in a `.keras` file, which is a zip archive."""
 
 MAX_EXPANSION = 4
-"""Times the size of the file that is read of it: arrays of floats hardly compress."""
+"""Greatest size of what is read from a file, in multiples of the size of the file.
 
-MAX_OBJECTS = 20_000  # groups and arrays; ResNet152V2 has about 3000
-MAX_LEVELS = 6  # a saved model has four: model_weights/<layer>/<layer>/kernel
+Arrays of floats hardly compress.
+"""
+
+MAX_OBJECTS = 20_000
+"""Greatest number of groups and arrays; ResNet152V2 has about 3000."""
+
+MAX_LEVELS = 6
+"""Greatest depth of the groups; a saved model has four: `model_weights/<layer>/<layer>/kernel`."""
 
 
 class _Refused(ValueError):
@@ -27,15 +34,15 @@ class _Refused(ValueError):
 
 
 def read_keras(content: bytes, *, where: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of floats of a file by their paths in it.
+    """Returns the floating-point arrays of a file by their paths in the file.
 
     Args:
-      content: of the file, HDF5 or a zip with `model.weights.h5` in it.
-      where: the file's name, for messages.
+      content: content of the file, HDF5 or a zip archive with `model.weights.h5` in it.
+      where: name of the file, for messages.
 
     Raises:
-      InputError: when the content is anything else, or links out of the file, is compressed or
-        virtual; or the package is not installed.
+      InputError: if the content is damaged or has another format, if it links out of the file, or
+        if arrays are compressed or virtual; also if the package h5py is not installed.
     """
     h5py = _import_h5py()
     try:
@@ -44,10 +51,10 @@ def read_keras(content: bytes, *, where: str) -> dict[str, np.ndarray]:
         with h5py.File(io.BytesIO(content), 'r') as file:
             walk = _Walk(h5py, len(content))
             walk.visit(file, '', 1)
-    except Exception as error:  # HDF5 raises whatever it stumbles over
+    except Exception as error:  # HDF5 raises errors of any type
         raise InputError(
-            f'--weights={where}: expected a whole file of Keras, HDF5 or a .keras file with '
-            f'{KERAS_MEMBER} in it; found: {error}'
+            f'--weights={where}: expected a complete Keras file, which is HDF5 or a zip archive '
+            f'with {KERAS_MEMBER} in it; found: {error}. Check the file and --format'
         ) from None
     return walk.arrays
 
@@ -56,16 +63,18 @@ def _unzip(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         member = archive.getinfo(KERAS_MEMBER)
         if member.file_size > MAX_EXPANSION * len(content):
-            raise _Refused(f'{KERAS_MEMBER} of {member.file_size:,} bytes in {len(content):,}')
+            raise _Refused(
+                f'{KERAS_MEMBER} of {member.file_size:,} bytes in a file of {len(content):,} bytes'
+            )
         with archive.open(member) as file:
             return file.read(member.file_size)
 
 
 class _Walk:
-    """Reads the arrays below a group, as long as they are plain and fit into the file's size.
+    """Reads the plain arrays below a group, and refuses more than the file's size allows.
 
     Attributes:
-      arrays: those read so far, by path.
+      arrays: arrays read so far, by path.
     """
 
     def __init__(self, h5py: types.ModuleType, file_size: int):
@@ -74,26 +83,27 @@ class _Walk:
         self._bytes_left = MAX_EXPANSION * file_size
         self._objects_left = MAX_OBJECTS
 
-    def visit(self, group, path: str, level: int) -> None:
+    def visit(self, group: Any, path: str, level: int) -> None:
+        """Reads the arrays of an HDF5 group and of the groups in it."""
         self._objects_left -= len(group)
         if level > MAX_LEVELS or self._objects_left < 0:
             raise _Refused(f'more than {MAX_OBJECTS:,} objects or {MAX_LEVELS} levels of groups')
         for name in group:
-            inner = f'{path}/{name}'.removeprefix('/')
+            child_path = f'{path}/{name}'.removeprefix('/')
             link = group.get(name, getlink=True)
             if not isinstance(link, self._h5py.HardLink):
-                raise _Refused(f'{inner}, a link to somewhere else')
-            found = group[name]
-            if isinstance(found, self._h5py.Group):
-                self.visit(found, inner, level + 1)
-            elif isinstance(found, self._h5py.Dataset) and found.dtype.kind == 'f':
-                self.arrays[inner] = self._read(found, inner)
+                raise _Refused(f'{child_path}, a link to somewhere else')
+            child = group[name]
+            if isinstance(child, self._h5py.Group):
+                self.visit(child, child_path, level + 1)
+            elif isinstance(child, self._h5py.Dataset) and child.dtype.kind == 'f':
+                self.arrays[child_path] = self._read(child, child_path)
 
-    def _read(self, dataset, path: str) -> np.ndarray:
+    def _read(self, dataset: Any, path: str) -> np.ndarray:
         if dataset.external or dataset.is_virtual:
-            raise _Refused(f'{path}, whose values lie in other files')
+            raise _Refused(f'{path}, whose values are in other files')
         if dataset.chunks is not None:
-            raise _Refused(f'{path}, stored in chunks; Keras writes arrays in one piece')
+            raise _Refused(f'{path}, which is stored in chunks; Keras writes arrays in one piece')
         self._bytes_left -= dataset.nbytes
         if self._bytes_left < 0:
             raise _Refused(f'{path}, with more values than fit into the file')
@@ -105,7 +115,7 @@ def _import_h5py() -> types.ModuleType:
         import h5py
     except ImportError:
         raise InputError(
-            'a file of Keras: expected the Python package h5py, found none; '
-            "pip install 'resnet_jax[weights]', or h5py alone"
+            'a Keras file: expected the Python package h5py, found none; run '
+            "pip install 'resnet_jax[weights]', or pip install h5py"
         ) from None
     return h5py

@@ -1,8 +1,11 @@
-"""The two ways in which other frameworks name their arrays; `names` has the tables.
+"""Layouts: the two ways in which other frameworks name the arrays of a network.
 
-A module of ours, `stage2_block1/norm1`, has another name there, `stages.1.blocks.0.norm1`, and so
-have its arrays: `scale` is `.weight`. Both together are an array's name. Some layouts do not name
-modules but count them in the order in which the network's code makes them.
+Our module `stage2_block1/norm1` has another name in a file of another framework, for example
+`stages.1.blocks.0.norm1`. Its arrays have other names too: our `scale` is `.weight`. The name of an
+array in the file is both together.
+
+A layout either has a name for each module (`Named`), or counts the modules in the order in which
+the framework's code creates them (`Numbered`). `names` holds the layouts of all files.
 """
 
 import collections
@@ -11,104 +14,111 @@ import re
 from collections.abc import Iterable, Mapping
 
 BLOCK = re.compile(r'stage(\d+)_block(\d+)/(\w+)')
-"""A module of ours in a block."""
+"""Pattern of the names of our modules in a block: number of the stage, of the block, and part."""
 
 Names = Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaves:
-    """What is appended to a module's name for its arrays.
+    """Names of the arrays of a module, which are appended to the name of the module.
 
     Attributes:
-      norm: of batch norms.
-      other: of convolutions and the head.
-      kernel: axes of a convolution's kernel there; ours are 'HWIO'.
-      head: axes of the head's kernel there; ours are 'IO'.
+      norm: names of the arrays of a batch norm, by our names.
+      linear: names of the arrays of a convolution or of the head, by our names.
+      kernel: axes of a convolution's kernel in the file; ours are 'HWIO'.
+      head: axes of the head's kernel in the file; ours are 'IO'.
     """
 
     norm: Names
-    other: Names
+    linear: Names
     kernel: str = 'OIHW'
     head: str = 'OI'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Named:
-    """A layout whose modules have names.
+    """Layout with a name for each module.
 
     Attributes:
-      leaves: see there.
-      modules: those outside of blocks.
-      block: begins a module's name in a block, with its numbers `{stage}` and `{block}`.
-      first: those numbers in the first block.
-      parts: the modules of a block.
-      ignored: an array that the network there has and does not use.
+      leaves: names of the arrays of a module.
+      modules: names of the modules outside of blocks, by our names.
+      block_prefix: start of a module's name in a block, with the numbers `{stage}` and `{block}`.
+      first_block: number of the first stage, and of the first block in a stage.
+      parts: names of the modules in a block, by our names.
+      ignored: name of an array that the file contains and the network does not use.
     """
 
     leaves: Leaves
     modules: Names
-    block: str
-    first: tuple[int, int]
+    block_prefix: str
+    first_block: tuple[int, int]
     parts: Names
     ignored: str = ''
 
     def name_modules(self, modules: Iterable[str]) -> dict[str, str]:
-        """Returns the names there of modules of ours."""
+        """Returns the names of modules in the file, by our names."""
         return {module: self._name(module) for module in modules}
 
     def _name(self, module: str) -> str:
         match = BLOCK.fullmatch(module)
         if not match:
             return self.modules[module]
-        stage, block = int(match[1]) - 1 + self.first[0], int(match[2]) - 1 + self.first[1]
-        return self.block.format(stage=stage, block=block) + self.parts[match[3]]
+        first_stage, first_block = self.first_block
+        stage, block = int(match[1]) - 1 + first_stage, int(match[2]) - 1 + first_block
+        return self.block_prefix.format(stage=stage, block=block) + self.parts[match[3]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Numbered:
-    """A layout that counts modules of a kind.
+    """Layout that counts the modules of each kind.
 
     Attributes:
-      leaves: see there.
-      kinds: the kinds' names there: 'norm', 'conv' and 'head'.
-      stage: begins the name of a module in a block, with `{stage}` from 1, and has its own counts;
-        empty where the whole network is counted through.
-      order: of a block's modules.
-      number: appended for the count n from 0; `first` for the first.
-      first: see `number`.
+      leaves: names of the arrays of a module.
+      kinds: names of the kinds 'norm', 'conv' and 'head' in the file.
+      stage_prefix: start of a module's name in a block, with the number `{stage}` from 1. Each
+        stage then has its own counts. If it is empty, the counts run through the whole network.
+      order: our names of the modules in a block, in the order in which they are counted.
+      suffix: end of a module's name, with its count `{n}`, from 1.
+      first_suffix: end of the name of the first module of a kind, whose count is 0.
       ignored: as in `Named`.
     """
 
     leaves: Leaves
     kinds: Names
-    stage: str
+    stage_prefix: str
     order: tuple[str, ...]
-    number: str
-    first: str
+    suffix: str
+    first_suffix: str
     ignored: str = ''
 
     def name_modules(self, modules: Iterable[str]) -> dict[str, str]:
-        """Returns the names there of modules of ours, which must be all of a network's."""
+        """Returns the names of modules in the file, by our names.
+
+        Args:
+          modules: our names of all modules of a network, in any order.
+        """
         counts: collections.Counter = collections.Counter()
         names = {}
         for module in sorted(modules, key=self._position):
             match = BLOCK.fullmatch(module)
             part = match[3] if match else module.rsplit('/', 1)[-1]
-            name = (self.stage.format(stage=match[1]) if match else '') + self.kinds[_kind(part)]
-            number = self.number.format(n=counts[name]) if counts[name] else self.first
+            prefix = self.stage_prefix.format(stage=match[1]) if match else ''
+            name = prefix + self.kinds[_kind(part)]
+            count = counts[name]
+            names[module] = name + (self.suffix.format(n=count) if count else self.first_suffix)
             counts[name] += 1
-            names[module] = name + number
         return names
 
     def _position(self, module: str) -> tuple[int, ...]:
+        """Returns a sort key: the order in which the framework creates the modules."""
         match = BLOCK.fullmatch(module)
         if match:
             return 1, int(match[1]), int(match[2]), self.order.index(match[3])
-        before, behind = ('input_norm', 'stem/conv', 'stem/norm'), ('final_norm', 'head')
-        if module in before:
-            return 0, before.index(module)
-        return 2, behind.index(module)
+        before_blocks = ('input_norm', 'stem/conv', 'stem/norm')
+        if module in before_blocks:
+            return 0, before_blocks.index(module)
+        return 2, ('final_norm', 'head').index(module)
 
 
 def _kind(part: str) -> str:

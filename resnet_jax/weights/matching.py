@@ -1,4 +1,4 @@
-"""From the arrays of a file to the parameters and statistics of a network of ours."""
+"""Matching of the arrays in a file with the parameters and statistics of our network."""
 
 import dataclasses
 import functools
@@ -17,12 +17,12 @@ from resnet_jax.weights.recognition import Network
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """An array that a file should hold.
+    """An array that a file of a network must contain.
 
     Attributes:
-      path: in our `{'params': ..., 'batch_stats': ...}`.
-      shape: of the array in the file.
-      axes: of the array in the file, where ours are another order, or ''.
+      path: path of our array in `{'params': ..., 'batch_stats': ...}`.
+      shape: shape of the array in the file.
+      axes: order of a kernel's axes in the file, such as 'OIHW'; '' for other arrays.
     """
 
     path: tuple[str, ...]
@@ -31,45 +31,47 @@ class Expected:
 
 
 def match(network: Network, arrays: Mapping[str, np.ndarray], *, where: str) -> dict[str, Any]:
-    """Returns `{'params': ..., 'batch_stats': ...}` of float32, every array in its place.
+    """Returns `{'params': ..., 'batch_stats': ...}` of float32 with the arrays of a file.
 
     Args:
-      network: that the arrays are of.
-      arrays: of `recognition.clean_names`.
-      where: the file's name, for messages.
+      network: network that was recognised in the file.
+      arrays: arrays from `recognition.clean_names`.
+      where: name of the file, for messages.
 
     Raises:
-      InputError: when arrays are missing, left over or of another shape, all of which it lists; or
-        hold what no network computes with.
+      InputError: if arrays are missing, unexpected or of another shape; the message lists all of
+        them. Also if numbers are not finite, or a variance is negative.
     """
     expected = expected_arrays(network)
-    found = {name: array.shape for name, array in arrays.items() if name != network.layout.ignored}
-    faults = [
+    shapes = {name: array.shape for name, array in arrays.items() if name != network.layout.ignored}
+    differences = [
         f'  missing: {name}, of shape {expected[name].shape}'
-        for name in sorted(expected.keys() - found.keys())
+        for name in sorted(expected.keys() - shapes.keys())
     ]
-    faults += [
-        f'  left over: {name}, of shape {found[name]}'
-        for name in sorted(found.keys() - expected.keys())
+    differences += [
+        f'  unexpected: {name}, of shape {shapes[name]}'
+        for name in sorted(shapes.keys() - expected.keys())
     ]
-    faults += [
-        f'  {name}: expected the shape {expected[name].shape}, found {found[name]}'
-        for name in sorted(expected.keys() & found.keys())
-        if expected[name].shape != found[name]
+    differences += [
+        f'  {name}: expected the shape {expected[name].shape}, found {shapes[name]}'
+        for name in sorted(expected.keys() & shapes.keys())
+        if expected[name].shape != shapes[name]
     ]
-    if faults:
+    if differences:
         raise InputError(
-            f'--weights={where}: it looks most like {describe(network)}; expected the arrays of '
-            'that, found others:\n' + '\n'.join(faults)
+            f'--weights={where}: the most similar network is {describe(network)}. Expected exactly '
+            'its arrays, found the following differences; choose a complete file of a supported '
+            'network (docs/weights.md):\n' + '\n'.join(differences)
         )
     variables = {
-        to.path: _convert(arrays[name], to, f'{where}: {name}') for name, to in expected.items()
+        target.path: _convert(arrays[name], target, f'{where}: {name}')
+        for name, target in expected.items()
     }
     return traverse_util.unflatten_dict(variables)
 
 
 def describe(network: Network) -> str:
-    """Returns a network's name for messages."""
+    """Returns the description of a network for messages."""
     return (
         f'ResNet-{network.depth} v2 ({network.variant}, {network.stem} stem, width '
         f'{network.width}, {network.num_classes} classes)'
@@ -77,7 +79,7 @@ def describe(network: Network) -> str:
 
 
 def make_config(network: Network) -> ConfigDict:
-    """Returns the defaults with the model fields of a network."""
+    """Returns the default config with the model fields of a network."""
     config = schema.get_config()
     config.update_from_flattened_dict(network.model_fields())
     return config
@@ -85,41 +87,48 @@ def make_config(network: Network) -> ConfigDict:
 
 @functools.lru_cache(maxsize=8)
 def expected_arrays(network: Network) -> dict[str, Expected]:
-    """Returns the arrays that a file of a network holds, by their names there."""
+    """Returns the arrays that a file of a network must contain, by their names in the file."""
     model = resnet.create_model(make_config(network), network.num_classes)
     image_size = 32  # no array's shape depends on it
-    ours = traverse_util.flatten_dict(initialization.abstract_variables(model, image_size))
+    own_arrays = traverse_util.flatten_dict(initialization.abstract_variables(model, image_size))
     layout = network.layout
-    modules = layout.name_modules({'/'.join(path[1:-1]) for path in ours})
+    modules = layout.name_modules({'/'.join(path[1:-1]) for path in own_arrays})
     expected = {}
-    for path, array in ours.items():
+    for path, array in own_arrays.items():
         module, leaf = '/'.join(path[1:-1]), path[-1]
-        leaves = layout.leaves.norm if 'norm' in module.split('/')[-1] else layout.leaves.other
+        leaves = layout.leaves.norm if 'norm' in module.split('/')[-1] else layout.leaves.linear
         axes = ''
         if leaf == 'kernel':
             axes = layout.leaves.head if module == 'head' else layout.leaves.kernel
         expected[modules[module] + leaves[leaf]] = Expected(
-            path, _shape_there(array.shape, axes), axes
+            path, _shape_in_file(array.shape, axes), axes
         )
     return expected
 
 
-def _shape_there(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+def _shape_in_file(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
     if not axes:
         return shape
     sizes = dict(zip('HWIO' if len(shape) == 4 else 'IO', shape, strict=True)) | {'1': 1}
     return tuple(sizes[axis] for axis in axes)
 
 
-def _convert(array: np.ndarray, to: Expected, where: str) -> np.ndarray:
-    if to.axes:
-        axes = to.axes.replace('1', '')
-        array = array.reshape(to.shape[: len(axes)])
+def _convert(array: np.ndarray, target: Expected, where: str) -> np.ndarray:
+    """Returns an array of a file as float32 with our order of axes."""
+    if target.axes:
+        axes = target.axes.replace('1', '')
+        array = array.reshape(target.shape[: len(axes)])
         array = array.transpose([axes.index(axis) for axis in 'HWIO' if axis in axes])
     with np.errstate(over='ignore'):
         array = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(array).all():
-        raise InputError(f'--weights={where}: expected finite numbers of float32, found others')
-    if to.path[-1] == 'var' and array.min() < 0:
-        raise InputError(f'--weights={where}: expected variances, found {array.min()}')
+        raise InputError(
+            f'--weights={where}: expected finite float32 numbers, found nan, inf or a larger '
+            'number; choose an undamaged file'
+        )
+    if target.path[-1] == 'var' and array.min() < 0:
+        raise InputError(
+            f'--weights={where}: expected variances of at least 0, found {array.min()}; choose an '
+            'undamaged file'
+        )
     return array

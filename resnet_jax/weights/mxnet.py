@@ -1,10 +1,10 @@
-"""MXNet's `.params` files, read without MXNet.
+"""MXNet's `.params` files, which are read without MXNet.
 
 The layout is that of `NDArray::Load` in MXNet's src/ndarray/ndarray.cc, little-endian: u64 0x112,
 u64 0, u64 count and the arrays, then u64 count and the names, each u64 length and bytes. An array
 of versions 2 and 3 is u32 magic, i32 storage type 0, u32 dimensions, i64 shape, i32 device type,
-i32 device id, i32 dtype, values. Version 1 has no storage type; before it, dimensions stood in the
-magic's place and the shape was u32.
+i32 device id, i32 dtype, values. Version 1 has no storage type. The version before it has no magic
+either: it starts with the dimensions, and its shape is u32.
 """
 
 import math
@@ -17,16 +17,16 @@ from resnet_jax.errors import InputError
 FILE_MAGIC = 0x112
 MAGIC_V1, MAGIC_V2, MAGIC_V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 
-DTYPES = {0: np.dtype('<f4'), 1: np.dtype('<f8'), 2: np.dtype('<f2')}
-"""MXNet's numbers of the types that weights have; it has others for integers."""
+DTYPES: dict[int, np.dtype] = {0: np.dtype('<f4'), 1: np.dtype('<f8'), 2: np.dtype('<f2')}
+"""Floating-point types by their numbers in MXNet. Arrays of integers are refused."""
 
 MAX_DIMENSIONS = 4
-SMALLEST_ARRAY = 4 + 4 + 8 + 4  # bytes: the oldest version, one dimension, one float16
-SMALLEST_NAME = 8
+SMALLEST_ARRAY = 4 + 4 + 8 + 4  # bytes: the oldest version, one dimension, no values
+SMALLEST_NAME = 8  # bytes: an empty name
 
 
 class _Reader:
-    """Takes values from the front of a buffer, never more than it holds."""
+    """Reads values from a buffer in order, and never beyond its end."""
 
     def __init__(self, content: bytes):
         self._content = content
@@ -34,24 +34,27 @@ class _Reader:
 
     @property
     def remaining(self) -> int:
+        """Number of bytes that have not been read."""
         return len(self._content) - self._position
 
-    def take(self, size: int, what: str) -> memoryview:
+    def take(self, size: int, subject: str) -> memoryview:
+        """Returns the next `size` bytes; `subject` says what they are, for messages."""
         if size > self.remaining:
-            raise _Malformed(f'{what} of {size:,} bytes where {self.remaining:,} are left')
+            raise _Malformed(f'{subject} of {size:,} bytes where {self.remaining:,} are left')
         start = self._position
         self._position += size
         return memoryview(self._content)[start : start + size]
 
-    def numbers(self, kind: str, what: str) -> tuple[int, ...]:
-        layout = struct.Struct(f'<{kind}')
-        return layout.unpack(self.take(layout.size, what))
+    def numbers(self, kinds: str, subject: str) -> tuple[int, ...]:
+        """Returns the next numbers; `kinds` are characters of the `struct` module."""
+        layout = struct.Struct(f'<{kinds}')
+        return layout.unpack(self.take(layout.size, subject))
 
-    def count(self, smallest: int, what: str) -> int:
-        """Reads a count of things that take at least `smallest` bytes each."""
-        [count] = self.numbers('Q', f'the number of {what}')
+    def count(self, smallest: int, subject: str) -> int:
+        """Returns the next number, a count of objects of at least `smallest` bytes each."""
+        [count] = self.numbers('Q', f'the number of {subject}')
         if count > self.remaining // smallest:
-            raise _Malformed(f'{count:,} {what} in {self.remaining:,} bytes')
+            raise _Malformed(f'{count:,} {subject} in {self.remaining:,} bytes')
         return count
 
 
@@ -60,18 +63,18 @@ class _Malformed(ValueError):
 
 
 def read_params(content: bytes, *, where: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file by name, as they lie in it.
+    """Returns the arrays of a file by name, with the types and axes that they have in the file.
 
     Args:
-      content: of the file.
-      where: the file's name, for messages.
+      content: content of the file.
+      where: name of the file, for messages.
 
     Raises:
-      InputError: when the content is anything else, with the place where it goes wrong.
+      InputError: if the content is damaged or has another format; the message says where.
     """
     reader = _Reader(content)
     try:
-        magic, _ = reader.numbers('QQ', 'the head of the file')
+        magic, _ = reader.numbers('QQ', 'the header of the file')
         if magic != FILE_MAGIC:
             raise _Malformed(f'{magic:#x} for its first eight bytes, not {FILE_MAGIC:#x}')
         count = reader.count(SMALLEST_ARRAY, 'arrays')
@@ -81,35 +84,36 @@ def read_params(content: bytes, *, where: str) -> dict[str, np.ndarray]:
         if len(set(names)) != count or num_names != count:
             raise _Malformed(f'{len(set(names))} different names for {count} arrays')
         if reader.remaining:
-            raise _Malformed(f'{reader.remaining:,} bytes behind the end')
+            raise _Malformed(f'{reader.remaining:,} bytes after the end')
     except _Malformed as error:
         raise InputError(
-            f"--weights={where}: expected a whole file in MXNet's .params format, found {error}"
+            f'--weights={where}: expected a complete .params file of MXNet, found {error}. Check '
+            'the file and --format'
         ) from None
     return dict(zip(names, arrays, strict=True))
 
 
-def _read_array(reader: _Reader, what: str) -> np.ndarray:
-    [magic] = reader.numbers('I', what)
-    size_kind = 'q'
+def _read_array(reader: _Reader, subject: str) -> np.ndarray:
+    [magic] = reader.numbers('I', subject)
+    size_kind = 'q'  # of the numbers in a shape
     if magic in (MAGIC_V2, MAGIC_V3):
-        [storage] = reader.numbers('i', what)
+        [storage] = reader.numbers('i', subject)
         if storage != 0:
-            raise _Malformed(f'{what} with storage type {storage} (sparse), not 0')
+            raise _Malformed(f'{subject} with storage type {storage} (sparse), not 0')
     if magic in (MAGIC_V1, MAGIC_V2, MAGIC_V3):
-        [dimensions] = reader.numbers('I', what)
+        [dimensions] = reader.numbers('I', subject)
     else:
         dimensions, size_kind = magic, 'I'
     if not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise _Malformed(f'{what} with {dimensions:,} dimensions or the wrong magic')
-    shape = reader.numbers(f'{dimensions}{size_kind}', what)
+        raise _Malformed(f'{subject} with {dimensions:,} dimensions or the wrong magic')
+    shape = reader.numbers(f'{dimensions}{size_kind}', subject)
     if min(shape) < 1:
-        raise _Malformed(f'{what} of shape {shape}')
-    _, _, dtype = reader.numbers('iii', what)
+        raise _Malformed(f'{subject} of shape {shape}')
+    _, _, dtype = reader.numbers('iii', subject)
     if dtype not in DTYPES:
-        raise _Malformed(f'{what} of dtype {dtype}, not one of {list(DTYPES)}')
+        raise _Malformed(f'{subject} of dtype {dtype}, not one of {list(DTYPES)}')
     size = math.prod(shape) * DTYPES[dtype].itemsize
-    return np.frombuffer(reader.take(size, what), DTYPES[dtype]).reshape(shape)
+    return np.frombuffer(reader.take(size, subject), DTYPES[dtype]).reshape(shape)
 
 
 def _read_name(reader: _Reader) -> str:

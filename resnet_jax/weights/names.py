@@ -1,12 +1,12 @@
-"""How the arrays of other frameworks are named: one table a layout."""
+"""Names of the arrays in the files of other frameworks: one layout for each kind of file."""
 
 from resnet_jax.weights.layouts import Leaves, Named, Numbered
 
-# MXNet's symbols/resnet.py. The scale of its bn_data is fixed at 1, whatever the file says.
+# MXNet's symbols/resnet.py. It fixes the scale of bn_data at 1 and ignores the one in the file.
 MXNET_SYMBOL = Named(
     leaves=Leaves(
         norm={'scale': '_gamma', 'bias': '_beta', 'mean': '_moving_mean', 'var': '_moving_var'},
-        other={'kernel': '_weight', 'bias': '_bias'},
+        linear={'kernel': '_weight', 'bias': '_bias'},
     ),
     modules={
         'input_norm': 'bn_data',
@@ -15,8 +15,8 @@ MXNET_SYMBOL = Named(
         'final_norm': 'bn1',
         'head': 'fc1',
     },
-    block='stage{stage}_unit{block}_',
-    first=(1, 1),
+    block_prefix='stage{stage}_unit{block}_',
+    first_block=(1, 1),
     parts={
         'norm1': 'bn1',
         'norm2': 'bn2',
@@ -29,23 +29,23 @@ MXNET_SYMBOL = Named(
     ignored='bn_data_gamma',
 )
 
-# Gluon's HybridBlock.export, behind the name of the network.
+# Gluon's HybridBlock.export, without the name of the network at the start.
 GLUON_EXPORT = Numbered(
     leaves=Leaves(
         norm={'scale': '_gamma', 'bias': '_beta', 'mean': '_running_mean', 'var': '_running_var'},
-        other={'kernel': '_weight', 'bias': '_bias'},
+        linear={'kernel': '_weight', 'bias': '_bias'},
     ),
     kinds={'norm': 'batchnorm', 'conv': 'conv', 'head': 'dense'},
-    stage='stage{stage}_',
+    stage_prefix='stage{stage}_',
     order=('norm1', 'conv1', 'norm2', 'conv2', 'norm3', 'conv3', 'projection'),
-    number='{n}',
-    first='0',
+    suffix='{n}',
+    first_suffix='0',
 )
 
-# Gluon's Block.save_parameters: positions in GluonCV's `features`.
+# Gluon's Block.save_parameters: the numbers are positions in GluonCV's `features`.
 _GLUON_LEAVES = Leaves(
     norm={'scale': '.gamma', 'bias': '.beta', 'mean': '.running_mean', 'var': '.running_var'},
-    other={'kernel': '.weight', 'bias': '.bias'},
+    linear={'kernel': '.weight', 'bias': '.bias'},
 )
 _GLUON_PARTS = {
     'norm1': 'bn1',
@@ -65,8 +65,8 @@ GLUON_IMAGENET = Named(
         'final_norm': 'features.9',
         'head': 'output',
     },
-    block='features.{stage}.{block}.',
-    first=(5, 0),
+    block_prefix='features.{stage}.{block}.',
+    first_block=(5, 0),
     parts=_GLUON_PARTS,
 )
 GLUON_CIFAR = Named(
@@ -77,8 +77,8 @@ GLUON_CIFAR = Named(
         'final_norm': 'features.5',
         'head': 'output',
     },
-    block='features.{stage}.{block}.',
-    first=(2, 0),
+    block_prefix='features.{stage}.{block}.',
+    first_block=(2, 0),
     parts=_GLUON_PARTS,
 )
 
@@ -86,7 +86,7 @@ GLUON_CIFAR = Named(
 TIMM = Named(
     leaves=Leaves(
         norm={'scale': '.weight', 'bias': '.bias', 'mean': '.running_mean', 'var': '.running_var'},
-        other={'kernel': '.weight', 'bias': '.bias'},
+        linear={'kernel': '.weight', 'bias': '.bias'},
         head='OI11',
     ),
     modules={
@@ -99,8 +99,8 @@ TIMM = Named(
         'final_norm': 'norm',
         'head': 'head.fc',
     },
-    block='stages.{stage}.blocks.{block}.',
-    first=(0, 0),
+    block_prefix='stages.{stage}.blocks.{block}.',
+    first_block=(0, 0),
     parts={
         'norm1': 'norm1',
         'norm2': 'norm2',
@@ -112,7 +112,7 @@ TIMM = Named(
     },
 )
 
-# keras.applications.resnet_v2 by its layers' names, in .h5 files of Keras 2 and 3.
+# keras.applications.resnet_v2: the names of its layers, in .h5 files of Keras 2 and 3.
 KERAS_NAMED = Named(
     leaves=Leaves(
         norm={
@@ -121,13 +121,13 @@ KERAS_NAMED = Named(
             'mean': '/moving_mean',
             'var': '/moving_variance',
         },
-        other={'kernel': '/kernel', 'bias': '/bias'},
+        linear={'kernel': '/kernel', 'bias': '/bias'},
         kernel='HWIO',
         head='IO',
     ),
     modules={'stem/conv': 'conv1_conv', 'final_norm': 'post_bn', 'head': 'predictions'},
-    block='conv{stage}_block{block}_',
-    first=(2, 1),
+    block_prefix='conv{stage}_block{block}_',
+    first_block=(2, 1),
     parts={
         'norm1': 'preact_bn',
         'norm2': '1_bn',
@@ -139,17 +139,17 @@ KERAS_NAMED = Named(
     },
 )
 
-# Keras 3's .weights.h5 and .keras: layers of a class in the order of `model.layers`.
+# Keras 3's .weights.h5 and .keras: the layers of each class, in the order of `model.layers`.
 KERAS_NUMBERED = Numbered(
     leaves=Leaves(
         norm={'scale': '/0', 'bias': '/1', 'mean': '/2', 'var': '/3'},
-        other={'kernel': '/0', 'bias': '/1'},
+        linear={'kernel': '/0', 'bias': '/1'},
         kernel='HWIO',
         head='IO',
     ),
     kinds={'norm': 'batch_normalization', 'conv': 'conv2d', 'head': 'dense'},
-    stage='',
+    stage_prefix='',
     order=('norm1', 'conv1', 'norm2', 'conv2', 'norm3', 'projection', 'conv3'),
-    number='_{n}',
-    first='',
+    suffix='_{n}',
+    first_suffix='',
 )

@@ -1,4 +1,4 @@
-"""Opening a file of weights: whole, bounded by its size, and never one that has to be unpickled."""
+"""Opening of weight files: their content is read as bytes, and pickles are refused."""
 
 import io
 import shlex
@@ -18,41 +18,44 @@ PICKLE_RECIPE = (
 
 
 def read_file(path: Path) -> bytes:
-    """Returns the bytes of a file of weights.
+    """Returns the content of a weight file.
 
     Raises:
-      InputError: when there is no such file, or it is a pickle, which could run code.
+      InputError: if there is no such file, if it cannot be read, or if it is a pickle, which can
+        run code.
     """
     if path.suffix in PICKLE_SUFFIXES:
         raise _pickled(path)
     if not path.is_file():
-        raise InputError(f'--weights={path}: expected a file of weights, found none')
+        raise InputError(f'--weights={path}: expected a weight file, found none')
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f'--weights={path}: cannot be read: {error.strerror}') from None
+        raise InputError(
+            f'--weights={path}: expected a readable file, found: {error.strerror}'
+        ) from None
     if _is_pickle(path, content):
         raise _pickled(path)
     return content
 
 
 def _is_pickle(path: Path, content: bytes) -> bool:
-    """Says whether the file is a pickle, or PyTorch's zip with one in it."""
+    """Returns whether a file is a pickle, or PyTorch's zip archive with a pickle in it."""
     if content[:1] == b'\x80' and content[1:2] in (b'\x02', b'\x03', b'\x04', b'\x05'):
-        return path.suffix != '.safetensors'  # which begins with a length, any bytes at all
+        return path.suffix != '.safetensors'  # starts with a length, which may be any bytes
     if not content.startswith(b'PK'):
         return False
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return any(name.endswith('data.pkl') for name in archive.namelist())
-    except Exception:  # a zip that is damaged; its reader says so
+    except Exception:  # a damaged zip, which the reader of the format reports
         return False
 
 
 def _pickled(path: Path) -> InputError:
     files = shlex.join([str(path), str(path.with_suffix('.safetensors'))])
     return InputError(
-        f'--weights={path}: expected a file that holds arrays only, found a pickle, and unpickling '
-        f'runs code. If you trust it, turn it into safetensors where PyTorch is installed:\n'
+        f'--weights={path}: expected a file that contains only arrays, found a pickle; unpickling '
+        'runs code. If you trust the file, convert it to safetensors where PyTorch is installed:\n'
         f'  {PICKLE_RECIPE} {files}'
     )

@@ -1,4 +1,4 @@
-"""What goes with published weights besides the arrays: preprocessing and class names."""
+"""Preprocessing, data sets and class names of published weights."""
 
 import math
 from collections.abc import Mapping
@@ -40,10 +40,15 @@ NORMALISATION = {
     # keras.applications.resnet_v2.preprocess_input, mode 'tf'
     'keras': INCEPTION,
 }
+"""Mean and deviation, in levels of 0-255, by variant. MXNet's depend on the file."""
 
 SMALL_LEVELS = 30.0
-"""Raw images have a mean of about 120 levels and a deviation of about 60; below this, a mean was
-subtracted before the network, or the image divided by a deviation."""
+"""Limit for the mean and the deviation of images, in levels of 0-255.
+
+Raw images have a mean of about 120 levels and a deviation of about 60. A mean below the limit shows
+that a mean was subtracted before the network, a deviation below it that the image was divided by
+one.
+"""
 
 BICUBIC_CROPS = {
     # timm/models/resnetv2.py, default_cfgs, crop_pct at 224 px; all bicubic
@@ -58,21 +63,24 @@ BICUBIC_CROPS = {
     ('timm_d', 101): 0.875,
     ('timm_d', 152): 0.875,
 }
-"""The share of the resized short side that the crop keeps. All others are resized to 256 px with
-bilinear interpolation, and 224 px cut out, which is a share of 0.875."""
+"""Fraction of the resized short side that the crop keeps, by variant and depth.
+
+All other images are resized to 256 px with bilinear interpolation and cropped to 224 px, which is a
+fraction of 0.875.
+"""
 
 
 def preprocessing(network: Network, statistics: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of `config.data` with which the weights were evaluated.
 
-    MXNet's published weights take raw levels (example/image-classification/test_score.py,
-    rgb_mean='0,0,0'), its training script subtracts a mean unless told otherwise
-    (common/data.py), and newer ones of ImageNet divide by a deviation (train_imagenet.py). Which it
-    was stands in the running statistics of the image.
+    MXNet's weights have one of three normalisations, which the running statistics of the input norm
+    show. Its published weights take raw levels (example/image-classification/test_score.py,
+    rgb_mean='0,0,0'). Its training script subtracts a mean by default (common/data.py). Newer
+    ImageNet scripts also divide by a deviation (train_imagenet.py).
 
     Args:
-      network: that the weights are of.
-      statistics: its `batch_stats`.
+      network: network of the weights.
+      statistics: `batch_stats` of the network.
     """
     if network.variant == 'mxnet':
         normalisation = _mxnet_normalisation(**statistics['input_norm'])
@@ -88,20 +96,21 @@ def preprocessing(network: Network, statistics: Mapping[str, Any]) -> dict[str, 
 
 
 def _mxnet_normalisation(mean: np.ndarray, var: np.ndarray) -> dict[str, Any]:
+    """Returns the normalisation that results in these statistics of the input norm."""
     if np.abs(mean).max() > SMALL_LEVELS:
         return RAW
     return SUBTRACTED if np.sqrt(var).max() > SMALL_LEVELS else DIVIDED
 
 
 def data_set(network: Network) -> str:
-    """Returns the name in `base_config.DATA_SETS` of what the weights were trained on."""
+    """Returns the name in `data_sets.DATA_SETS` of the data on which the weights were trained."""
     if network.stem == 'cifar':
         return 'cifar100' if network.num_classes == 100 else 'cifar10'
     return 'imagenet2012'
 
 
 def names_of_classes(network: Network) -> tuple[str, ...]:
-    """Returns ImageNet's or CIFAR-10's names, where there are as many classes, or else numbers."""
+    """Returns the names of ImageNet or CIFAR-10 if the number of classes fits, else numbers."""
     if network.stem == 'imagenet' and network.num_classes == 1000:
         return tuple(class_names.imagenet_names().values())
     if network.stem == 'cifar' and network.num_classes == len(CIFAR10_NAMES):

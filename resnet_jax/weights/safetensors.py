@@ -1,4 +1,4 @@
-"""`.safetensors` files: timm's, and those that this project writes."""
+"""`.safetensors` files: those of timm, and those that this project writes."""
 
 import json
 import types
@@ -9,33 +9,35 @@ import numpy as np
 from resnet_jax.errors import InputError
 
 FLOATS = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2'}
-"""The format's names of the types that weights have. NumPy has no bfloat16, which is the upper half
-of a float32."""
+"""NumPy's names of the floating-point types, by the names in the format.
+
+NumPy has no bfloat16. It is the upper half of a float32, and is read as 16 bits.
+"""
 
 
 def read_safetensors(content: bytes, *, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the arrays of floats of a file by name, and the file's metadata.
+    """Returns the floating-point arrays of a file by name, and the metadata of the file.
 
-    Integers, such as PyTorch's `num_batches_tracked`, are left out.
+    Arrays of integers, such as PyTorch's `num_batches_tracked`, are left out.
 
     Args:
-      content: of the file.
-      where: the file's name, for messages.
+      content: content of the file.
+      where: name of the file, for messages.
 
     Raises:
-      InputError: when the content is anything else, or the package is not installed.
+      InputError: if the content is damaged or has another format, or if the package safetensors is
+        not installed.
     """
     safetensors = _import_safetensors()
     try:
-        described = safetensors.deserialize(content)
+        tensors = safetensors.deserialize(content)
         header_size = int.from_bytes(content[:8], 'little')
         metadata = json.loads(content[8 : 8 + header_size]).get('__metadata__') or {}
-        arrays = {
-            name: _as_array(tensor) for name, tensor in described if tensor['dtype'] in FLOATS
-        }
+        arrays = {name: _as_array(tensor) for name, tensor in tensors if tensor['dtype'] in FLOATS}
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise InputError(
-            f'--weights={where}: expected a whole .safetensors file, found: {error}'
+            f'--weights={where}: expected a complete .safetensors file, found: {error}. Check the '
+            'file and --format'
         ) from None
     return arrays, metadata
 
@@ -51,7 +53,7 @@ def to_safetensors(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
     """Returns the content of a file with these arrays and this metadata.
 
     Raises:
-      InputError: when the package is not installed.
+      InputError: if the package safetensors is not installed.
     """
     safetensors = _import_safetensors()
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -63,7 +65,7 @@ def _import_safetensors() -> types.ModuleType:
         import safetensors.numpy
     except ImportError:
         raise InputError(
-            'a .safetensors file: expected the Python package safetensors, found none; '
-            "pip install 'resnet_jax[weights]', or safetensors alone"
+            'a .safetensors file: expected the Python package safetensors, found none; run '
+            "pip install 'resnet_jax[weights]', or pip install safetensors"
         ) from None
     return safetensors

@@ -1,4 +1,4 @@
-"""Checkpoints: which are kept, how they are found, and how they come back."""
+"""Checkpoints: which are kept, how one is selected, and how it is restored."""
 
 import dataclasses
 import math
@@ -50,7 +50,8 @@ def save_all(folder, keep, scores):
         writer.wait()
 
 
-def found_in(folder):
+def list_and_select(folder):
+    """Returns the steps in a folder, the best and the latest."""
     steps = reading.list_steps(folder)
     assert {path.name for path in folder.iterdir()} == set(map(str, steps))
     return steps, selection.resolve(folder, 'best'), selection.resolve(folder, 'latest')
@@ -74,7 +75,7 @@ def found_in(folder):
 )
 def test_the_latest_and_the_best_are_kept(tmp_path, keep, scores, steps, best):
     save_all(tmp_path, keep, scores)
-    assert found_in(tmp_path) == (steps, best, 10 * len(scores))
+    assert list_and_select(tmp_path) == (steps, best, 10 * len(scores))
 
 
 def test_the_best_is_known_to_the_process_that_continues(tmp_path):
@@ -83,7 +84,7 @@ def test_the_best_is_known_to_the_process_that_continues(tmp_path):
         save(writer, 30, 0.2)
         save(writer, 40, 0.3)
         writer.wait()
-    assert found_in(tmp_path) == ([10, 40], 10, 40)
+    assert list_and_select(tmp_path) == ([10, 40], 10, 40)
 
 
 @pytest.mark.parametrize('step', [5, 10, 15, 20])
@@ -91,7 +92,7 @@ def test_a_step_that_is_not_newer_than_the_latest_is_an_error(tmp_path, step):
     save_all(tmp_path, 0, [(0.5, 0.5)] * 2)
     with CheckpointWriter(tmp_path, keep=0) as writer, pytest.raises(RuntimeError, match=str(step)):
         save(writer, step, 0.5)
-    assert found_in(tmp_path)[0] == [10, 20]
+    assert list_and_select(tmp_path)[0] == [10, 20]
 
 
 @pytest.mark.parametrize('first', [None, RunFailed('no room for metrics.csv')])
@@ -101,20 +102,20 @@ def test_a_disk_that_fills_up_meanwhile_does_not_hide_why_a_run_failed(
     def close():
         raise OSError(28, 'No space left on device')
 
-    message = 'metrics.csv' if first else 'cannot write a checkpoint'
+    message = 'metrics.csv' if first else 'a checkpoint cannot be written'
     with pytest.raises(RunFailed, match=message), CheckpointWriter(tmp_path, keep=1) as writer:
         monkeypatch.setattr(writer._manager, 'close', close)
         if first:
             raise first
 
 
-def test_a_checkpoint_is_found_by_name_step_and_epoch(tmp_path):
+def test_a_checkpoint_is_selected_by_name_step_and_epoch(tmp_path):
     save_all(tmp_path, 0, [(0.9, 0.5), (0.3, 0.5), (0.5, 0.5)])
-    found = {
+    selected = {
         which: selection.resolve(tmp_path, which)
         for which in ('best', 'latest', 20, '20', 'epoch:1', 'epoch:3')
     }
-    assert found == {'best': 10, 'latest': 30, 20: 20, '20': 20, 'epoch:1': 10, 'epoch:3': 30}
+    assert selected == {'best': 10, 'latest': 30, 20: 20, '20': 20, 'epoch:1': 10, 'epoch:3': 30}
     for which in (15, '0', 'epoch:4', 'epoch:', 'epoch:-1', 'newest', '', '-10'):
         with pytest.raises(InputError) as error:
             selection.resolve(tmp_path, which)
@@ -124,7 +125,7 @@ def test_a_checkpoint_is_found_by_name_step_and_epoch(tmp_path):
 
 @pytest.mark.parametrize('which', ['best', 'latest', 10, 'epoch:1'])
 def test_where_there_are_no_checkpoints_the_message_says_so(tmp_path, which):
-    with pytest.raises(InputError, match='there are none'):
+    with pytest.raises(InputError, match='found these steps: none$'):
         selection.resolve(tmp_path / 'checkpoints', which)
 
 
@@ -159,7 +160,7 @@ def test_a_step_that_is_saved_again_has_its_scores(tmp_path):
     with CheckpointWriter(tmp_path, keep=2) as writer:
         writer.replace(tiny_state(20), make_metadata(20, 0.9))
         writer.wait()
-    assert found_in(tmp_path) == ([10, 20], 20, 20)
+    assert list_and_select(tmp_path) == ([10, 20], 20, 20)
     state, metadata = reading.restore(tmp_path, 20, tiny_state(0), one_device())
     assert metadata == make_metadata(20, 0.9)
     jax.tree.map(np.testing.assert_array_equal, state, tiny_state(20))
@@ -182,13 +183,13 @@ def test_a_checkpoint_whose_replacement_failed_is_put_back(tmp_path, monkeypatch
 
 @pytest.mark.parametrize('folder', ['.', 'nowhere'])
 def test_where_there_never_was_a_checkpoint_none_is_restored(tmp_path, folder):
-    found = restore_newest(tmp_path / folder, tiny_state(0), one_device(), may_move=True)
-    assert found is None
+    restored = restore_newest(tmp_path / folder, tiny_state(0), one_device(), may_move=True)
+    assert restored is None
 
 
 @pytest.fixture(scope='module')
 def network():
-    """Returns a config with averages, its model and optimizer, and a state of random arrays."""
+    """Returns a config with averaged weights, its model, its optimizer and a random state."""
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.model.depth, config.model.width, config.ema_decay = 8, 4, 0.9
     model = resnet.create_model(config, 10)

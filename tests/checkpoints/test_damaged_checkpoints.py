@@ -1,4 +1,4 @@
-"""Checkpoints that are not whole: found out, moved aside, and never used."""
+"""Damaged checkpoints: they are detected, moved aside and never used."""
 
 import io
 import logging
@@ -51,7 +51,7 @@ def train(folder):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """A run that nobody disturbs, with the checkpoints 5, 10 and 15."""
+    """Returns the folder of an undisturbed run with the checkpoints 5, 10 and 15."""
     folder = tmp_path_factory.mktemp('whole') / 'run'
     train(folder)
     return folder
@@ -87,7 +87,7 @@ def read_all(folder):
 
 
 def is_detected(folder, reference, step=15):
-    """Says whether a checkpoint is refused; if it is not, it must be what was saved."""
+    """Says whether a checkpoint is refused; a checkpoint that is not must equal the saved one."""
     try:
         state, metadata = restore(folder, step)
     except InputError as error:
@@ -100,7 +100,7 @@ def is_detected(folder, reference, step=15):
 
 
 def holds_numbers(path):
-    """Says whether a file is one without which the state cannot be known."""
+    """Says whether a file contains numbers of the state, the metadata or the scores."""
     return path.name in ('metadata', 'metrics') or (
         path.parent.parent.name == 'state' and path.parent.name == 'd'
     )
@@ -115,13 +115,13 @@ def test_a_file_that_is_missing_or_cut_short_is_detected(whole, copied, keep):
         path.unlink()
         if keep is not None:
             path.write_bytes(content[: int(keep * len(content))])
-        found = is_detected(copied, reference)
-        assert found or not holds_numbers(path), path
+        refused = is_detected(copied, reference)
+        assert refused or not holds_numbers(path), path
         if 'ocdbt.process_0' in path.parts:
-            detected, array_files = detected + found, array_files + 1
+            detected, array_files = detected + refused, array_files + 1
         path.write_bytes(content)
     assert not is_detected(copied, reference)
-    assert 0 < detected < array_files  # Orbax leaves some files behind that nothing refers to
+    assert 0 < detected < array_files  # Orbax leaves some files that nothing refers to
 
 
 def test_a_flipped_bit_is_detected_or_changes_nothing(whole, tmp_path):
@@ -147,8 +147,8 @@ def test_a_flipped_bit_is_detected_or_changes_nothing(whole, tmp_path):
     assert not is_detected(copied, reference)
 
 
-def test_other_numbers_in_whole_files_are_detected(whole, copied):
-    """What Orbax itself cannot notice: arrays or metadata that were replaced by other good ones."""
+def test_numbers_of_another_checkpoint_are_detected(whole, copied):
+    """Orbax itself does not notice that arrays or metadata were replaced by other intact ones."""
     for item in ('state', 'metadata', 'metrics'):
         folder = copied / 'checkpoints' / '15'
         shutil.rmtree(folder)
@@ -179,7 +179,7 @@ def be_a_file(folder):
 
 
 def be_another_model(folder):
-    """Replaces a checkpoint by a whole one of a wider network."""
+    """Replaces a checkpoint with a whole checkpoint of a wider network."""
     config = make_config(model__width=6)
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 5))
     expected = abstract_state(config, resnet.create_model(config, 10), optimizer)
@@ -188,12 +188,12 @@ def be_another_model(folder):
     step = int(folder.name)
     metadata = reading.read_metadata(folder.parent, step)
     shutil.rmtree(folder)
-    other = folder.parents[2] / 'other' / 'checkpoints'
-    with CheckpointWriter(other, keep=0) as writer:
+    wide_folder = folder.parents[2] / 'wide' / 'checkpoints'
+    with CheckpointWriter(wide_folder, keep=0) as writer:
         writer.save(parallel.replicate(state, mesh), metadata)
         writer.wait()
-    restore_with(reading.restore, other.parent, step, config=config)
-    shutil.copytree(other / str(step), folder)
+    restore_with(reading.restore, wide_folder.parent, step, config=config)
+    shutil.copytree(wide_folder / str(step), folder)
 
 
 DAMAGES = [cut_short, empty, without_state, be_a_file, be_another_model]
@@ -211,12 +211,12 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_next_older_used(damage, who
     jax.tree.map(np.testing.assert_array_equal, state, reference[0])
     assert {path.name for path in folder.iterdir()} == {'5', '10', 'damaged-15'}
     assert read_all(folder / 'damaged-15') == before
-    [message] = [text for text in caplog.messages if 'it is now' in text]
+    [message] = [text for text in caplog.messages if 'it is moved to' in text]
     assert f'{folder / "15"}: expected' in message
-    assert message.endswith(f'it is now {folder / "damaged-15"}')
+    assert message.endswith(f'it is moved to {folder / "damaged-15"}')
 
 
-def test_a_loss_of_the_validation_that_is_not_a_number_is_no_damage(tmp_path):
+def test_a_validation_loss_of_nan_is_no_damage(tmp_path):
     config = make_config()
     optimizer = optimizers.make_optimizer(config, schedules.make_schedule(config, 5))
     expected = abstract_state(config, resnet.create_model(config, 10), optimizer)
@@ -242,10 +242,10 @@ def test_a_second_damaged_checkpoint_of_a_step_does_not_replace_the_first(whole,
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
-def test_where_none_is_whole_they_are_listed_and_stay(damage, copied):
+def test_if_none_is_whole_all_are_listed_and_none_is_moved(damage, copied):
     for step in (5, 10, 15):
         damage(copied / 'checkpoints' / str(step))
-        shutil.rmtree(copied.parent / 'other', ignore_errors=True)
+        shutil.rmtree(copied.parent / 'wide', ignore_errors=True)
     before = read_all(copied)
     for _ in range(2):
         with pytest.raises(InputError, match='found only damaged ones') as error:
@@ -257,7 +257,7 @@ def test_where_none_is_whole_they_are_listed_and_stay(damage, copied):
         assert {path.name for path in (copied / 'checkpoints').iterdir()} == {'5', '10', '15'}
 
 
-def test_where_only_those_moved_aside_are_left_nothing_starts_again(copied):
+def test_if_all_checkpoints_were_moved_aside_no_new_run_starts(copied):
     for step in (5, 10, 15):
         folder = copied / 'checkpoints'
         (folder / str(step)).rename(folder / f'damaged-{step}')
@@ -291,7 +291,7 @@ def best_and_others(folder):
 
 
 @pytest.mark.parametrize('damage', [cut_short, be_another_model])
-def test_evaluation_of_the_best_does_not_mind_other_damaged_ones(damage, whole, copied):
+def test_evaluation_of_the_best_ignores_other_damaged_checkpoints(damage, whole, copied):
     best, others = best_and_others(whole)
     damage(copied / 'checkpoints' / str(others[0]))
     step, score = restore(whole, best)[1].step, restore(whole, best)[1].scores
@@ -312,7 +312,7 @@ def test_evaluation_of_a_damaged_checkpoint_is_bad_input(damage, whole, copied):
 
 
 @pytest.mark.slow
-def test_the_command_says_what_it_did_about_damaged_checkpoints(tmp_path):
+def test_the_command_names_damaged_checkpoints_and_where_they_are_moved(tmp_path):
     flags = [f'--config.{name}={value}' for name, value in FIELDS.items()]
     run(DIGITS, tmp_path / 'whole', *flags)
     copied = shutil.copytree(tmp_path / 'whole', tmp_path / 'run')
@@ -320,7 +320,7 @@ def test_the_command_says_what_it_did_about_damaged_checkpoints(tmp_path):
     for path in list_files(folder / '15' / 'state' / 'ocdbt.process_0'):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     output = run(DIGITS, copied, *flags)
-    assert f'it is now {folder / "damaged-15"}' in output
+    assert f'it is moved to {folder / "damaged-15"}' in output
     assert 'continuing from step 10' in output
     assert 'Traceback' not in output
     assert read_rows(copied) == read_rows(tmp_path / 'whole')
@@ -337,8 +337,8 @@ def test_the_command_says_what_it_did_about_damaged_checkpoints(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('damage', ['empty', 'missing', 'flipped'])
-def test_no_reader_that_was_left_behind_prints_a_traceback(damage, whole, copied):
-    """Orbax reads all arrays at once and does not wait for the others when one fails."""
+def test_no_abandoned_read_prints_a_traceback(damage, whole, copied):
+    """Orbax reads all arrays at once and, if one read fails, does not wait for the others."""
     for path in list_files(copied / 'checkpoints' / '15' / 'state' / 'd'):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1

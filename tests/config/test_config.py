@@ -1,4 +1,4 @@
-"""The schema, the configs that change it, and the checks on both."""
+"""The config schema, the config files, and their validation."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ def load(name, *data):
 
 
 def digits_config(**changes):
-    """Changes use two underscores for the dot of a field."""
+    """Returns the digits config with changes; `__` in a name stands for the dot of a field."""
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in changes.items()})
     return config
@@ -51,7 +51,7 @@ def test_a_config_is_valid_on_its_own_and_with_every_data_set(name):
 
 
 @pytest.mark.parametrize('name', [path.stem for path in CONFIGS])
-def test_digits_swap_in_small_images_and_float32(name):
+def test_the_digits_data_set_sets_small_images_and_float32(name):
     config = load(name, 'digits')
     assert (config.data.image_size, config.data.resize_size) == (8, 8)
     assert (config.data.source, config.data.augmentation) == ('digits', 'shift')
@@ -154,7 +154,7 @@ INVALID = [
     ('optimizer.accumulate_steps', 0, 'at least 1'),
     ('batch_size', 10**400, 'expected'),
     ('num_devices', -1, 'at least 0'),
-    ('num_devices', 3, 'multiple of the 3'),
+    ('num_devices', 3, 'multiple of 3 (3 devices)'),
     ('model.depth', 19, '6n+2'),
     ('model.variant', 'torch', 'mxnet, timm'),
     ('model.stem', 'Cifar', 'imagenet, cifar'),
@@ -192,8 +192,8 @@ INVALID = [
     ('schedule.name', 'linear', 'step, exponential, cosine, constant'),
     ('schedule.factor', 0.0, 'more than 0'),
     ('schedule.factor', INF, 'more than 0'),
-    ('schedule.boundaries_epochs', (10, 5), 'rising order'),
-    ('schedule.boundaries_epochs', (5, 5), 'rising order'),
+    ('schedule.boundaries_epochs', (10, 5), 'strictly increasing'),
+    ('schedule.boundaries_epochs', (5, 5), 'strictly increasing'),
     ('schedule.boundaries_epochs', (0, 5), 'above 0'),
     ('schedule.boundaries_epochs', ('5',), 'numbers'),
     ('schedule.boundaries_epochs', (5, INF), 'numbers'),
@@ -211,9 +211,9 @@ def test_an_invalid_value_is_refused_by_name_with_what_is_allowed(field, value, 
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError) as refusal:
         checks.validate(config)
-    about = 'batch_size' if field == 'num_devices' and value > 0 else field
-    assert f'config.{about} = ' in str(refusal.value)
-    assert str(config[about] if about == 'batch_size' else value)[:20] in str(refusal.value)
+    named = 'batch_size' if field == 'num_devices' and value > 0 else field
+    assert f'config.{named} = ' in str(refusal.value)
+    assert str(config[named] if named == 'batch_size' else value)[:20] in str(refusal.value)
     assert allowed in str(refusal.value)
 
 
@@ -243,10 +243,10 @@ def test_a_field_that_is_missing_is_refused():
 
 
 @pytest.mark.parametrize('name', [path.stem for path in CONFIGS])
-def test_json_gives_the_same_config_back(name):
+def test_a_config_is_the_same_after_writing_and_reading_json(name):
     config = load(name)
-    again = serialization.from_json(serialization.to_json(config), where='config.json')
-    fields = schema.flatten(again)
+    reread = serialization.from_json(serialization.to_json(config), where='config.json')
+    fields = schema.flatten(reread)
     assert fields == schema.flatten(config)
     assert {k: type(v) for k, v in fields.items()} == {
         k: type(v) for k, v in schema.flatten(config).items()
@@ -289,7 +289,7 @@ def test_json_without_a_field_takes_the_default():
     ],
     ids=lambda value: value[:30],
 )
-def test_a_file_that_is_no_config_is_refused(text, reason):
+def test_a_file_that_is_not_a_config_is_refused(text, reason):
     with pytest.raises(InputError) as refusal:
         serialization.from_json(text, where='runs/x/config.json')
     assert reason in str(refusal.value)

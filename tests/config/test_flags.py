@@ -1,4 +1,4 @@
-"""The commands' flags: exit statuses, messages, overrides, and what --help imports."""
+"""The flags of the commands: exit statuses, messages, overrides, and the imports of --help."""
 
 import subprocess
 import sys
@@ -48,7 +48,8 @@ def test_a_command_imports_nothing_heavy_before_it_works(command):
     code = f"""
 import sys
 sys.argv = ['{command}', '--help']
-from resnet_jax import {command}, flags
+from resnet_jax import {command}
+from resnet_jax.config import flags
 try:
     flags.run({command}.main)
 except SystemExit as status:
@@ -115,9 +116,9 @@ def test_a_config_file_without_get_config_is_refused(tmp_path):
 def test_a_config_file_with_an_unknown_field_is_refused(tmp_path):
     file = tmp_path / 'mine.py'
     file.write_text(
-        'from resnet_jax import base_config\n\n\n'
+        'from resnet_jax.config import data_sets, schema\n\n\n'
         'def get_config():\n'
-        '    config = base_config.use_data(base_config.get_config(), "digits")\n'
+        '    config = data_sets.use_data(schema.get_config(), "digits")\n'
         '    config.batchsize = 64\n'
         '    config.model.depth = 19\n'
         '    return config\n'
@@ -156,7 +157,7 @@ def test_a_folder_without_a_run_is_refused_with_the_runs_nearby(command, images,
 
 
 @pytest.mark.parametrize('folder', ['other', 'missing', '.', 'first/checkpoints'])
-def test_the_runs_beside_in_and_above_a_folder_are_listed(folder, two_runs):
+def test_the_runs_next_to_in_and_above_a_folder_are_listed(folder, two_runs):
     with pytest.raises(InputError) as refusal:
         Workdir(two_runs / folder).read_config()
     assert f'{two_runs}/first' in str(refusal.value)

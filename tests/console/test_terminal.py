@@ -1,4 +1,4 @@
-"""What a person sees: log lines and the progress line, the speed, durations; what is due when."""
+"""Terminal output: log lines, the progress line, durations; and periods."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Images that cannot be decoded, labels that mean nothing, files that go away."""
+"""Bad data: images that cannot be decoded, labels outside the classes, deleted files."""
 
 import dataclasses
 import io
@@ -27,11 +27,11 @@ from resnet_jax.run import Run
 from resnet_jax.training import loop
 
 NUM_EXAMPLES = 24
-BAD = 7  # its position in stored order: a/07.jpg
+BAD = 7  # position of the bad image in stored order: a/07.jpg
 
 
 def claim_size(width, height):
-    """Returns a small PNG that says in its header how large it is."""
+    """Returns a small PNG whose header claims a size."""
 
     def chunk(kind, content):
         checksum = zlib.crc32(kind + content)
@@ -55,7 +55,7 @@ def encode(kind):
 
 BAD_IMAGES = {
     'truncated': (encode('JPEG')[:900], 'truncated or damaged'),
-    'header': (encode('JPEG')[:15], 'its header is not whole'),
+    'header': (encode('JPEG')[:15], 'its header is incomplete'),
     'truncated_png': (encode('PNG')[:200], 'truncated or damaged'),
     'empty': (b'', 'it is empty'),
     'text': (b'This is no image.\n', 'not a JPEG or PNG'),
@@ -67,7 +67,7 @@ every_bad_image = pytest.mark.parametrize('name', BAD_IMAGES)
 
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory):
-    """A folder of two classes of twelve JPEGs each, for training and validation."""
+    """A folder with two classes of twelve JPEGs each, in both splits."""
     root = tmp_path_factory.mktemp('photographs')
     rng = np.random.default_rng(0)
     for split in ('train', 'validation'):
@@ -169,7 +169,7 @@ def test_every_skipped_image_is_named_once(data, caplog):
 
 
 @pytest.mark.parametrize('on_error', ['raise', 'skip'])
-def test_a_png_that_is_called_jpg_is_used(on_error, data):
+def test_a_png_with_the_suffix_jpg_is_decoded(on_error, data):
     levels = np.full((8, 8, 3), 77, np.uint8)
     file = io.BytesIO()
     PIL.Image.fromarray(levels).save(file, 'PNG')
@@ -206,7 +206,7 @@ def test_a_label_outside_the_classes_is_an_error_with_its_name(photographs, labe
 
 
 @pytest.mark.parametrize('on_error', ['raise', 'skip'])
-def test_a_file_that_went_away_is_an_error_with_its_path(on_error, data):
+def test_a_deleted_file_is_an_error_with_its_path(on_error, data):
     config = make_config(data, data__on_error=on_error, num_epochs=40)
     source = loading.load_source(config, 'train')
     batches = pipeline.train_batches(source, config, start_step=0)
@@ -218,7 +218,7 @@ def test_a_file_that_went_away_is_an_error_with_its_path(on_error, data):
 
 @pytest.fixture(scope='module')
 def skipping_run(photographs, tmp_path_factory):
-    """A run of six steps whose training data has three bad images."""
+    """A run of six steps that skips three bad images of its training data."""
     root = tmp_path_factory.mktemp('skipping')
     data = shutil.copytree(photographs, root / 'data')
     for position in (3, 14, 20):
@@ -227,7 +227,7 @@ def skipping_run(photographs, tmp_path_factory):
     return root / 'run'
 
 
-def test_means_of_a_training_that_skips_are_over_what_was_decoded(skipping_run):
+def test_training_metrics_are_means_over_the_decoded_images(skipping_run):
     sums = reading.read_metadata(skipping_run / 'checkpoints', 3).train_sums
     assert {name: count for name, (_, count) in sums.items()} == {
         'loss': 21.0, 'top1': 21.0, 'top5': 21.0
@@ -237,7 +237,7 @@ def test_means_of_a_training_that_skips_are_over_what_was_decoded(skipping_run):
     assert hits == pytest.approx(round(hits), abs=1e-9)
 
 
-def test_evaluation_counts_a_bad_image_as_wrong_and_leaves_it_out_of_the_rest(
+def test_evaluation_counts_a_bad_image_as_wrong_and_leaves_it_out_of_other_metrics(
     skipping_run, data, caplog
 ):
     whole = Run(skipping_run).evaluate()
@@ -251,25 +251,25 @@ def test_evaluation_counts_a_bad_image_as_wrong_and_leaves_it_out_of_the_rest(
 
     path.write_bytes(b'')
     with caplog.at_level(logging.WARNING, logger='absl'):
-        found = evaluate()
+        with_bad = evaluate()
     listed = [text for text in caplog.messages if 'cannot be decoded' in text]
     assert [text.partition(':')[0] for text in listed] == [str(path)]
     path.unlink()
     without = evaluate()
-    assert (found.num_examples, found.num_errors) == (NUM_EXAMPLES, 1)
+    assert (with_bad.num_examples, with_bad.num_errors) == (NUM_EXAMPLES, 1)
     assert (without.num_examples, without.num_errors) == (NUM_EXAMPLES - 1, 0)
-    assert found.loss == without.loss
-    np.testing.assert_array_equal(found.confusion, without.confusion)
-    assert found.top5 == (NUM_EXAMPLES - 1) / NUM_EXAMPLES
-    assert round(found.top1 * NUM_EXAMPLES) == round(without.top1 * (NUM_EXAMPLES - 1))
+    assert with_bad.loss == without.loss
+    np.testing.assert_array_equal(with_bad.confusion, without.confusion)
+    assert with_bad.top5 == (NUM_EXAMPLES - 1) / NUM_EXAMPLES
+    assert round(with_bad.top1 * NUM_EXAMPLES) == round(without.top1 * (NUM_EXAMPLES - 1))
 
 
 MEASURE = """
 import resource, sys
 from resnet_jax.data import preprocessing
-from resnet_jax.types import InputError
-from resnet_jax import base_config
-config = base_config.use_data(base_config.get_config(), 'digits')
+from resnet_jax.errors import InputError
+from resnet_jax.config import data_sets, schema
+config = data_sets.use_data(schema.get_config(), 'digits')
 read = preprocessing.make_image_reader(config)
 read(open(sys.argv[1], 'rb').read())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -297,7 +297,7 @@ def test_a_bomb_takes_no_memory(tmp_path, photographs):
 
 
 @pytest.mark.slow
-def test_the_command_names_a_file_that_went_away(data, tmp_path):
+def test_the_command_names_a_deleted_file(data, tmp_path):
     fields = {
         'data.source': 'folder',
         'data.dir': data,

@@ -1,4 +1,4 @@
-"""ImageNet's class names: id and words, in index order."""
+"""Names of ImageNet's classes: synset id and words, in index order."""
 
 from resnet_jax.data import class_names
 

@@ -1,4 +1,4 @@
-"""Batches: their form, their order as a function of the step, padding, and prefetching."""
+"""Batches: dtypes and shapes, order as a function of the step, padding and prefetching."""
 
 import itertools
 import threading
@@ -28,11 +28,11 @@ def train(config, start_step=0):
     return list(pipeline.train_batches(source, config, start_step=start_step))
 
 
-def assert_equal(found, expected):
-    assert len(found) == len(expected)
-    for batch, other in zip(found, expected, strict=True):
-        assert batch.keys() == other.keys()
-        assert all(np.array_equal(batch[key], other[key]) for key in batch)
+def assert_equal(batches, expected_batches):
+    assert len(batches) == len(expected_batches)
+    for batch, expected in zip(batches, expected_batches, strict=True):
+        assert batch.keys() == expected.keys()
+        assert all(np.array_equal(batch[key], expected[key]) for key in batch)
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +67,7 @@ def test_fewer_examples_than_a_batch_are_refused(examples):
         pipeline.compute_steps_per_epoch(examples, 128)
 
 
-def test_the_split_of_a_batch_too_large_is_refused():
+def test_a_batch_larger_than_the_split_is_refused():
     with pytest.raises(InputError, match='batch_size = 1438: .* 1437 examples'):
         train(digits_config(batch_size=1438))
 
@@ -101,12 +101,11 @@ def test_an_epoch_drops_other_examples_than_the_next(batches):
 def test_the_seed_changes_the_order_and_the_augmentation(batches):
     config = digits_config(num_epochs=1)
     config.seed = 1
-    other = train(config)
-    assert not np.array_equal(epoch_ids(other, 0), epoch_ids(batches, 0))
-    images = images_by_id(other)
-    mine = images_by_id(batches[:3])
-    shared = images.keys() & mine.keys()
-    assert sum(images[i] != mine[i] for i in shared) > len(shared) / 2
+    reseeded_batches = train(config)
+    assert not np.array_equal(epoch_ids(reseeded_batches, 0), epoch_ids(batches, 0))
+    reseeded, images = images_by_id(reseeded_batches), images_by_id(batches[:3])
+    shared = reseeded.keys() & images.keys()
+    assert sum(reseeded[i] != images[i] for i in shared) > len(shared) / 2
 
 
 def images_by_id(batches):
@@ -145,19 +144,19 @@ def test_the_examples_of_an_epoch_are_shifted_each_in_its_own_way(batches):
 
 
 @pytest.mark.parametrize('batch_size', [7, 100, 360, 500])
-def test_evaluation_yields_each_example_once_and_masks_the_rest(batch_size):
+def test_evaluation_yields_each_example_once_and_masks_the_padding(batch_size):
     config = digits_config()
     source = loading.load_source(config, 'validation')
-    found = list(pipeline.evaluation_batches(source, config, batch_size=batch_size))
-    assert len(found) == -(-VALIDATION_SIZE // batch_size)
-    for batch in found:
+    batches = list(pipeline.evaluation_batches(source, config, batch_size=batch_size))
+    assert len(batches) == -(-VALIDATION_SIZE // batch_size)
+    for batch in batches:
         assert {key: (array.dtype, array.shape) for key, array in batch.items()} == {
             'image': (np.uint8, (batch_size, 8, 8, 3)),
             'label': (np.int32, (batch_size,)),
             'mask': (np.bool_, (batch_size,)),
             'id': (np.int64, (batch_size,)),
         }
-    joined = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]}
+    joined = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
     assert list(joined['id'][:VALIDATION_SIZE]) == list(range(VALIDATION_SIZE))
     assert joined['mask'][:VALIDATION_SIZE].all()
     for key, fill in {'id': -1, 'mask': False, 'image': 0, 'label': 0}.items():
@@ -170,7 +169,7 @@ def test_a_whole_batch_is_not_padded(batches):
     assert padding.pad_batch(batches[0], 400) is batches[0]
 
 
-def test_an_image_that_cannot_be_decoded_is_bad_input(tmp_path):
+def test_an_image_that_cannot_be_decoded_is_an_input_error(tmp_path):
     folder = tmp_path / 'train' / 'x'
     folder.mkdir(parents=True)
     (folder / 'a.jpg').write_text('no image')
@@ -186,11 +185,11 @@ def test_an_image_that_cannot_be_decoded_is_bad_input(tmp_path):
 @settings(deadline=None)
 def test_prefetch_puts_ahead_and_keeps_the_order(count, ahead):
     put = []
-    found = []
+    yielded = []
     for item in prefetching.prefetch(range(count), lambda i: put.append(i) or -i, ahead=ahead):
-        found.append(item)
-        assert put == list(range(min(len(found) + ahead, count)))
-    assert found == [-i for i in range(count)]
+        yielded.append(item)
+        assert put == list(range(min(len(yielded) + ahead, count)))
+    assert yielded == [-i for i in range(count)]
 
 
 def test_the_first_item_is_made_before_it_is_asked_for_and_the_others_are_not():

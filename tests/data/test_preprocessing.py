@@ -1,4 +1,4 @@
-"""From stored images to squares of the network's size: geometry, augmentation, bad input."""
+"""Preprocessing and augmentation: geometry, randomness, and images that cannot be read."""
 
 import io
 from pathlib import Path
@@ -166,8 +166,8 @@ def test_random_crops_use_their_whole_range():
     assert 0.4 < area.mean() < 0.56
     assert ratio.min() < 0.76
     assert ratio.max() > 1.32
-    for start, size, room in ((top, h, 375), (left, w, 500)):
-        position = start / np.maximum(room - size, 1)
+    for start, size, extent in ((top, h, 375), (left, w, 500)):
+        position = start / np.maximum(extent - size, 1)
         assert np.histogram(position, 4, (0, 1))[0].min() > 0.2 * len(position)
 
 
@@ -182,8 +182,8 @@ def test_extreme_images_get_the_largest_centred_crop(height, width, window):
 
 
 def offsets(images):
-    """Returns `(top, left, mirrored)` for cuts out of `coordinates`, checking each pixel."""
-    size, found = images.shape[1], []
+    """Returns `(top, left, mirrored)` of crops of `coordinates`, and checks each pixel."""
+    size, cuts = images.shape[1], []
     for image in images.astype(int):
         inside = image[..., 2] == 200
         assert (image[~inside] == 0).all()
@@ -195,8 +195,8 @@ def offsets(images):
         rows, columns = np.nonzero(inside)
         assert (image[inside][:, 0] - 1 == rows + top).all()
         assert (image[inside][:, 1] - 1 == columns + left).all()
-        found.append((int(top), int(left), bool(mirrored)))
-    return found
+        cuts.append((int(top), int(left), bool(mirrored)))
+    return cuts
 
 
 @pytest.mark.parametrize(
@@ -204,20 +204,20 @@ def offsets(images):
 )
 def test_crop_mirror_stays_in_the_centre_square(height, width, top, left):
     config = config_of(14, 16, augmentation='crop_mirror')
-    found = offsets(augment(config, coordinates(height, width), 300))
+    cuts = offsets(augment(config, coordinates(height, width), 300))
     corners = {(top + i, left + j, m) for i in range(3) for j in range(3) for m in (False, True)}
-    assert set(found) == corners
-    assert 110 < sum(mirrored for *_, mirrored in found) < 190
+    assert set(cuts) == corners
+    assert 110 < sum(mirrored for *_, mirrored in cuts) < 190
 
 
 @pytest.mark.parametrize(('size', 'pad'), [(8, 1), (32, 4)])
 @pytest.mark.parametrize(('augmentation', 'mirrors'), [('pad_crop', True), ('shift', False)])
 def test_shifts_reach_an_eighth_of_the_size_over_black(size, pad, augmentation, mirrors):
     config = config_of(size, augmentation=augmentation)
-    found = offsets(augment(config, coordinates(size, size), 600))
+    cuts = offsets(augment(config, coordinates(size, size), 600))
     moves = range(-pad, pad + 1)
-    assert {(top, left) for top, left, _ in found} == {(i, j) for i in moves for j in moves}
-    assert {mirrored for *_, mirrored in found} == ({False, True} if mirrors else {False})
+    assert {(top, left) for top, left, _ in cuts} == {(i, j) for i in moves for j in moves}
+    assert {mirrored for *_, mirrored in cuts} == ({False, True} if mirrors else {False})
 
 
 @pytest.mark.parametrize('augmentation', AUGMENTATIONS)
@@ -242,10 +242,10 @@ def test_the_reader_takes_paths_bytes_and_arrays(read, tmp_path):
     expected = preprocessing.make_evaluation_transform(config_of(32, 36))(tf.constant(pixels))
     assert expected.shape == (32, 32, 3)
     for given in (str(path), path, path.read_bytes(), pixels):
-        found = read(given)
-        assert isinstance(found, np.ndarray)
-        assert found.dtype == np.uint8
-        assert np.array_equal(found, expected)
+        pixels_read = read(given)
+        assert isinstance(pixels_read, np.ndarray)
+        assert pixels_read.dtype == np.uint8
+        assert np.array_equal(pixels_read, expected)
 
 
 def test_the_reader_repeats_a_grey_array(read):
@@ -271,11 +271,11 @@ def claiming(width, height):
         (b'', 'it is empty'),
         (b'no image at all', 'it is not a JPEG or PNG image'),
         (PHOTOS[0].read_bytes()[:60_000], 'it is truncated or damaged'),
-        (PHOTOS[0].read_bytes()[:300], 'its header is not whole'),
-        (b'\xff\xd8\xff', 'its header is not whole'),
+        (PHOTOS[0].read_bytes()[:300], 'its header is incomplete'),
+        (b'\xff\xd8\xff', 'its header is incomplete'),
         (encode(noise(40, 50), 'PNG')[:500], 'it is truncated or damaged'),
-        (encode(noise(40, 50), 'PNG')[:20], 'its header is not whole'),
-        (encode(noise(40, 50), 'PNG')[:8], 'its header is not whole'),
+        (encode(noise(40, 50), 'PNG')[:20], 'its header is incomplete'),
+        (encode(noise(40, 50), 'PNG')[:8], 'its header is incomplete'),
         (claiming(30_000, 20_000), 'it is 30000 x 20000 px, more than 90,000,000 pixels'),
         (encode(noise(40, 50), 'BMP'), 'it is not a JPEG or PNG image'),
         (encode(noise(40, 50), 'GIF'), 'it is not a JPEG or PNG image'),

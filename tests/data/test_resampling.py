@@ -1,4 +1,4 @@
-"""Training's crops and resizes against a NumPy sampler, evaluation's against Pillow."""
+"""Resampling: training's crops and resizes compared with NumPy, evaluation's with Pillow."""
 
 import io
 
@@ -33,7 +33,7 @@ def make_config(image_size, **data):
 
 
 def sample_axis(pixels, size, kernel):
-    """Resizes the first axis without antialiasing; what lies outside the image has no weight."""
+    """Resizes the first axis without antialiasing; positions outside the image have weight 0."""
     radius, weigh = KERNELS[kernel]
     length = len(pixels)
     places = (np.arange(size) + 0.5) * length / size - 0.5
@@ -90,7 +90,7 @@ SEEDS = np.random.default_rng(0).integers(0, 2**40, (24, 2))
 
 
 def coordinates(height, width):
-    """An image whose pixels hold their row and column, and in the third channel the rest."""
+    """An image whose pixels hold their row and column, with the high digits in channel 3."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows % 256, columns % 256, rows // 256 * 16 + columns // 256], -1).astype(
         np.uint8
@@ -124,14 +124,14 @@ def test_training_samples_each_window_as_numpy_does(kernel, augmentation):
     config = make_config(size, augmentation=augmentation, train_interpolation=kernel)
     worst = 0
     mirrored = 0
-    for seed, found in zip(SEEDS, train_images(config, pixels, SEEDS, size), strict=True):
+    for seed, resized in zip(SEEDS, train_images(config, pixels, SEEDS, size), strict=True):
         draws = draw(seed)
         top, left, height, width = WINDOWS[augmentation](*pixels.shape[:2], draws)
         expected = sample(pixels[top : top + height, left : left + width], size, kernel)
         if draws[4, 0] < 0.5:
             mirrored += 1
             expected = expected[:, ::-1]
-        worst = max(worst, abs(found - expected).max())
+        worst = max(worst, abs(resized - expected).max())
     assert worst <= 1
     assert 6 < mirrored < 18
 
@@ -141,26 +141,26 @@ def test_small_and_thin_images_are_sampled_the_same(kernel):
     for height, width in [(1, 1), (2, 3), (5, 90), (40, 7)]:
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         config = make_config(16, augmentation='random_resized_crop', train_interpolation=kernel)
-        for seed, found in zip(SEEDS, train_images(config, pixels, SEEDS, 16), strict=True):
+        for seed, resized in zip(SEEDS, train_images(config, pixels, SEEDS, 16), strict=True):
             draws = draw(seed)
             top, left, h, w = random_window(height, width, draws)
             expected = sample(pixels[top : top + h, left : left + w], 16, kernel)
             if draws[4, 0] < 0.5:
                 expected = expected[:, ::-1]
-            assert abs(found - expected).max() <= 1
+            assert abs(resized - expected).max() <= 1
 
 
 def assert_crops_of_a_jpeg_are_those_of_its_pixels(encoded, kernel):
-    """With TensorFlow's decoder on both sides, which smooths colours across the crop's edge."""
+    """Uses TensorFlow's decoder on both sides; it smooths colours across the edge of the crop."""
     pixels = tf.io.decode_jpeg(encoded, channels=3).numpy()
     config = make_config(64, augmentation='random_resized_crop', train_interpolation=kernel)
-    for seed, found in zip(SEEDS, train_images(config, encoded, SEEDS, 64), strict=True):
+    for seed, resized in zip(SEEDS, train_images(config, encoded, SEEDS, 64), strict=True):
         draws = draw(seed)
         top, left, height, width = random_window(*pixels.shape[:2], draws)
         expected = sample(pixels[top : top + height, left : left + width], 64, kernel)
         if draws[4, 0] < 0.5:
             expected = expected[:, ::-1]
-        difference = abs(found - expected)
+        difference = abs(resized - expected)
         assert difference[1:-1, 2:-2].max() <= 1
         assert difference.mean() < 0.5
 
@@ -183,8 +183,8 @@ def assert_evaluation_is_pillows(path, method):
     left, top = (width - size) // 2, (height - size) // 2
     image = image.resize((width, height), PIL.Image.Resampling[method.upper()])
     expected = np.asarray(image.crop((left, top, left + size, top + size))).astype(int)
-    found = transform(tf.constant(path.read_bytes())).numpy()
-    assert abs(found - expected).mean() < 2, path
+    resized = transform(tf.constant(path.read_bytes())).numpy()
+    assert abs(resized - expected).mean() < 2, path
 
 
 @pytest.fixture(scope='module')
@@ -210,10 +210,12 @@ def test_training_samples_imagenets_photographs_as_numpy_does(imagenet_samples, 
     for path in imagenet_samples[::40]:
         pixels = np.array(PIL.Image.open(path).convert('RGB'))
         config = make_config(64, train_interpolation=method)
-        for seed, found in zip(SEEDS[:4], train_images(config, pixels, SEEDS[:4], 64), strict=True):
+        for seed, resized in zip(
+            SEEDS[:4], train_images(config, pixels, SEEDS[:4], 64), strict=True
+        ):
             draws = draw(seed)
             top, left, height, width = random_window(*pixels.shape[:2], draws)
             expected = sample(pixels[top : top + height, left : left + width], 64, method)
             if draws[4, 0] < 0.5:
                 expected = expected[:, ::-1]
-            assert abs(found - expected).max() <= 1
+            assert abs(resized - expected).max() <= 1

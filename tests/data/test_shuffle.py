@@ -1,7 +1,7 @@
-"""The order of a set whose files can only be read from their beginning.
+"""Shuffled order of TFRecord files, which can only be read from the beginning.
 
-Files are permuted and cut into groups, whose records are shuffled. So two records that are stored
-side by side lie as far apart as two random places in a group: on average a third of its size.
+Files are permuted and cut into groups, whose records are shuffled. So records that are neighbours
+in a file end up as far apart as two random positions in a group: a third of its size on average.
 """
 
 import numpy as np
@@ -37,11 +37,12 @@ def order_of(digits, group_files, epoch, seed=0):
 
 
 def distances(order, stored):
-    """Returns how far apart records lie in an order that are stored as neighbours.
+    """Returns the distances in the epoch's order between records that are stored as neighbours.
 
     Args:
-      order: the epoch's.
-      stored: 'in a file' or 'across files'.
+      order: ids in the epoch's order, int64 `[N]`.
+      stored: 'in a file' for neighbours in the same file, 'across files' for the last record of a
+        file and the first of the next.
     """
     place = np.argsort(order)
     first = np.arange(NUM_EXAMPLES - 1)
@@ -58,7 +59,7 @@ def test_an_epoch_is_a_permutation(digits, group_files):
 
 
 @pytest.mark.parametrize('group_files', [16])
-def test_a_group_holds_the_records_of_whole_files_that_the_epoch_chose(digits, group_files):
+def test_a_group_holds_the_records_of_random_whole_files(digits, group_files):
     groups = set()
     for epoch in range(4):
         files = order_of(digits, group_files, epoch) // PER_FILE
@@ -75,7 +76,7 @@ def test_a_group_holds_the_records_of_whole_files_that_the_epoch_chose(digits, g
 
 
 @pytest.mark.parametrize(('group_files', 'group'), [(4, 120), (16, 480), (48, 1437)])
-def test_stored_neighbours_end_a_third_of_a_group_apart(digits, group_files, group):
+def test_neighbours_in_a_file_end_up_a_third_of_a_group_apart(digits, group_files, group):
     for epoch in range(3):
         order = order_of(digits, group_files, epoch)
         inside = distances(order, 'in a file')
@@ -85,7 +86,7 @@ def test_stored_neighbours_end_a_third_of_a_group_apart(digits, group_files, gro
         assert across.mean() == pytest.approx(NUM_EXAMPLES / 3, rel=0.35)  # of 47 pairs
 
 
-def test_an_epoch_owes_nothing_to_another_epoch_or_run(digits):
+def test_the_order_is_independent_of_other_epochs_and_runs(digits):
     first = np.argsort(order_of(digits, 16, 0))
     for epoch, seed in [(1, 0), (2, 0), (0, 1)]:
         other = np.argsort(order_of(digits, 16, epoch, seed))

@@ -1,4 +1,4 @@
-"""Training sizes that change at the beginning of epochs."""
+"""Training image sizes that change at the start of an epoch (`data.size_schedule`)."""
 
 import io
 import logging
@@ -25,7 +25,7 @@ SCHEDULE = ((0, 6), (1, 10), (3, 8))
 
 
 def make_config(**fields):
-    """Digits in five steps an epoch, four epochs at 6, 10, 10 and 8 px."""
+    """Four epochs of five steps on digits, at 6, 10, 10 and 8 px."""
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.update_from_flattened_dict(
         {
@@ -73,27 +73,27 @@ def test_a_size_holds_from_its_epoch_to_the_next_one(schedule, sizes):
         ((('0', '6'),), 'a tuple of pairs'),
         (('06',), 'a tuple of pairs'),
         ((None,), 'a tuple of pairs'),
-        (((-1, 6),), 'epochs of at least 0 in rising order'),
-        (((2, 6), (1, 8)), 'epochs of at least 0 in rising order'),
-        (((1, 6), (1, 8)), 'epochs of at least 0 in rising order'),
+        (((-1, 6),), 'strictly increasing epochs of at least 0'),
+        (((2, 6), (1, 8)), 'strictly increasing epochs of at least 0'),
+        (((1, 6), (1, 8)), 'strictly increasing epochs of at least 0'),
         (((0, 0),), 'sizes of at least 1 px'),
         (((0, 6), (1, -8)), 'sizes of at least 1 px'),
     ],
 )
-def test_a_schedule_that_is_none_is_refused(schedule, allowed):
+def test_an_invalid_schedule_is_refused(schedule, allowed):
     with pytest.raises(InputError, match=r'config\.data\.size_schedule = ') as refusal:
         make_config(**{'data.size_schedule': schedule})
     assert allowed in str(refusal.value)
 
 
 @pytest.mark.parametrize('augmentation', ['shift', 'pad_crop', 'none'])
-def test_augmentations_without_a_resize_take_no_schedule(augmentation):
+def test_augmentations_without_a_resize_refuse_a_schedule(augmentation):
     with pytest.raises(InputError, match='random_resized_crop or crop_mirror'):
         make_config(**{'data.augmentation': augmentation})
     make_config(**{'data.augmentation': augmentation, 'data.size_schedule': ()})
 
 
-def test_a_schedule_is_kept_with_the_run():
+def test_a_schedule_is_saved_with_the_config():
     config = make_config()
     assert serialization.from_json(serialization.to_json(config), where='x') == config
 
@@ -125,11 +125,11 @@ def test_batches_from_any_step_on_are_the_same(batches, start_step):
 
 def test_sizes_change_neither_the_order_nor_the_images_of_other_epochs(batches):
     plain = batches_of(**{'data.size_schedule': ()})
-    for step, (batch, other) in enumerate(zip(batches, plain, strict=True)):
+    for step, (batch, expected) in enumerate(zip(batches, plain, strict=True)):
         for key in ('id', 'label', 'mask'):
-            assert np.array_equal(batch[key], other[key])
+            assert np.array_equal(batch[key], expected[key])
         if step >= 15:  # 8 px again
-            assert np.array_equal(batch['image'], other['image'])
+            assert np.array_equal(batch['image'], expected['image'])
 
 
 def test_skipped_images_are_blank_at_every_size(tmp_path):
@@ -140,9 +140,9 @@ def test_skipped_images_are_blank_at_every_size(tmp_path):
     path.write_bytes(b'no image')
     data = {'source': 'folder', 'dir': str(tmp_path), 'on_error': 'skip'}
     fields = {f'data.{name}': value for name, value in data.items()}
-    found = batches_of(batch_size=8, **fields)
-    assert [batch['image'].shape[1] for batch in found] == [6, 10, 10, 8]
-    for batch in found:
+    batches = batches_of(batch_size=8, **fields)
+    assert [batch['image'].shape[1] for batch in batches] == [6, 10, 10, 8]
+    for batch in batches:
         assert batch['mask'].sum() == 7
         assert (batch['image'][batch['mask']] == (200, 100, 50)).all()
         assert not batch['image'][~batch['mask']].any()
@@ -155,7 +155,7 @@ def train(folder, request=None, **fields):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """A run that nobody disturbs, and what JAX says of its compilations."""
+    """The folder of an uninterrupted run, and the messages that JAX logs about compilation."""
     folder, messages = tmp_path_factory.mktemp('whole') / 'run', []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
@@ -179,7 +179,7 @@ def test_each_size_is_compiled_once(whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('steps', [4, 5, 8])
-def test_a_run_that_is_continued_at_any_size_is_one_run(whole, tmp_path, steps):
+def test_a_run_continued_at_any_size_equals_an_uninterrupted_run(whole, tmp_path, steps):
     folder = tmp_path / 'run'
     with pytest.raises(Stopped):
         train(folder, StopAfter(steps, signal.SIGTERM))
@@ -191,6 +191,6 @@ def test_a_run_that_is_continued_at_any_size_is_one_run(whole, tmp_path, steps):
 
 
 @pytest.mark.slow
-def test_a_run_continues_with_no_other_schedule(whole):
+def test_a_run_cannot_continue_with_another_schedule(whole):
     with pytest.raises(InputError, match='size_schedule'):
         train(whole[0], **{'data.size_schedule': ((0, 6),)})

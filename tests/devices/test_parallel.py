@@ -1,4 +1,4 @@
-"""Devices, and what lies on them."""
+"""Start of devices, and placement of arrays on them."""
 
 import importlib.metadata
 import os
@@ -23,37 +23,37 @@ def mesh():
 def test_a_batch_is_split_in_order(mesh):
     batch = {'image': np.arange(8 * 2 * 2 * 3, dtype=np.uint8).reshape(8, 2, 2, 3)}
     batch['label'] = np.arange(8, dtype=np.int32)
-    found = parallel.shard(batch, mesh)
-    assert found['image'].shape == (4, 2, 2, 2, 3)
-    assert found['label'].shape == (4, 2)
-    assert found['label'].sharding.spec == PartitionSpec(parallel.AXIS)
-    for i, piece in enumerate(found['label'].addressable_shards):
+    sharded = parallel.shard(batch, mesh)
+    assert sharded['image'].shape == (4, 2, 2, 2, 3)
+    assert sharded['label'].shape == (4, 2)
+    assert sharded['label'].sharding.spec == PartitionSpec(parallel.AXIS)
+    for i, piece in enumerate(sharded['label'].addressable_shards):
         assert piece.device == mesh.devices[i]
         np.testing.assert_array_equal(piece.data, [[2 * i, 2 * i + 1]])
-    np.testing.assert_array_equal(np.asarray(found['image']).reshape(8, 2, 2, 3), batch['image'])
+    np.testing.assert_array_equal(np.asarray(sharded['image']).reshape(8, 2, 2, 3), batch['image'])
 
 
 @pytest.mark.parametrize('rows', [1, 2, 3, 5, 7])
 def test_rows_that_the_devices_cannot_share_are_an_error(mesh, rows):
-    with pytest.raises(InputError, match=f'batch_size = {rows}.*multiple of the 4 devices'):
+    with pytest.raises(InputError, match=rf'batch_size = {rows}.*multiple of 4 \(4 devices\)'):
         parallel.shard({'label': np.zeros(rows, np.int32)}, mesh)
 
 
 def test_replicated_arrays_keep_their_shape_and_lie_on_every_device(mesh):
-    found = parallel.replicate({'kernel': np.ones((3, 5), np.float32)}, mesh)['kernel']
-    assert found.shape == (3, 5)
-    assert found.is_fully_replicated
-    assert {piece.device for piece in found.addressable_shards} == set(mesh.devices.flat)
-    assert all(piece.data.shape == (3, 5) for piece in found.addressable_shards)
+    kernel = parallel.replicate({'kernel': np.ones((3, 5), np.float32)}, mesh)['kernel']
+    assert kernel.shape == (3, 5)
+    assert kernel.is_fully_replicated
+    assert {piece.device for piece in kernel.addressable_shards} == set(mesh.devices.flat)
+    assert all(piece.data.shape == (3, 5) for piece in kernel.addressable_shards)
 
 
-def test_what_processes_share_is_described_anew_and_not_copied(mesh):
-    found = parallel.replicate({'kernel': np.arange(15.0).reshape(3, 5)}, mesh)['kernel']
-    shared = parallel.across_processes({'kernel': found}, mesh)['kernel']
-    assert shared.sharding.is_equivalent_to(parallel.replicated(mesh), 2)
-    np.testing.assert_array_equal(shared, found)
-    for one, other in zip(shared.addressable_shards, found.addressable_shards, strict=True):
-        assert one.data.unsafe_buffer_pointer() == other.data.unsafe_buffer_pointer()
+def test_arrays_are_joined_across_processes_without_a_copy(mesh):
+    kernel = parallel.replicate({'kernel': np.arange(15.0).reshape(3, 5)}, mesh)['kernel']
+    joined = parallel.across_processes({'kernel': kernel}, mesh)['kernel']
+    assert joined.sharding.is_equivalent_to(parallel.replicated(mesh), 2)
+    np.testing.assert_array_equal(joined, kernel)
+    for after, before in zip(joined.addressable_shards, kernel.addressable_shards, strict=True):
+        assert after.data.unsafe_buffer_pointer() == before.data.unsafe_buffer_pointer()
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_what_processes_share_is_described_anew_and_not_copied(mesh):
         ('host:1234', 2, 2),
     ],
 )
-def test_processes_that_do_not_fit_together_are_an_error(address, number, index):
+def test_inconsistent_flags_of_processes_are_an_error(address, number, index):
     with pytest.raises(InputError, match='expected all three') as error:
         processes.start_processes(address, number, index)
     flags = f'--coordinator_address={address} --num_processes={number} --process_id={index}'
     assert flags in str(error.value)
 
 
-def test_a_process_that_was_started_alone_stays_alone(monkeypatch):
+def test_a_process_that_was_started_alone_runs_alone(monkeypatch):
     monkeypatch.setattr(jax.distributed, 'initialize', None)  # calling it would fail
     processes.start_processes('', 0, -1)
     assert processes.is_first_process()
@@ -88,9 +88,9 @@ def test_a_mapped_function_sees_its_share_and_returns_without_a_device_axis(mesh
 
     p_add = parallel.p_map(add, mesh)
     batch = parallel.shard({'label': np.arange(8, dtype=np.int32)}, mesh)
-    found = p_add(parallel.replicate(np.int32(100), mesh), batch)
-    assert found.shape == ()
-    assert int(found) == 128
+    total = p_add(parallel.replicate(np.int32(100), mesh), batch)
+    assert total.shape == ()
+    assert int(total) == 128
 
 
 def test_the_first_devices_are_used():
@@ -110,7 +110,7 @@ def in_a_new_process(code, **environment):
     """Runs code after `import os, jax` and `parallel`, without this process's settings."""
     unset = ('NPROC', 'XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
     inherited = {key: value for key, value in os.environ.items() if key not in unset}
-    code = f'import os, jax\nfrom resnet_jax import parallel\n{code}'
+    code = f'import os, jax\nfrom resnet_jax.devices import backend, parallel\n{code}'
     done = subprocess.run(
         [sys.executable, '-c', code],
         capture_output=True,
@@ -130,21 +130,21 @@ REPORT = 'print(len(jax.devices()), os.environ["NPROC"], os.environ["XLA_FLAGS"]
 
 
 def test_a_machine_without_a_gpu_gets_four_devices_and_threads_for_them():
-    devices, threads, *flags = in_a_new_process(f'parallel.start_devices(0)\n{REPORT}')
+    devices, threads, *flags = in_a_new_process(f'backend.start_devices(0)\n{REPORT}')
     assert devices == '4'
     assert int(threads) >= 16
     assert flags == CPU_FLAGS
 
 
-def test_deterministic_kernels_are_asked_for_beside_the_other_settings():
-    code = f'parallel.start_devices(1, deterministic=True)\n{REPORT}'
+def test_deterministic_kernels_are_requested_together_with_the_other_settings():
+    code = f'backend.start_devices(1, deterministic=True)\n{REPORT}'
     _, _, *flags = in_a_new_process(code)
     assert flags == ['--xla_gpu_deterministic_ops=true', *CPU_FLAGS]
     _, _, *flags = in_a_new_process(code, XLA_FLAGS='--xla_cpu_enable_fast_math=false')
     assert flags == ['--xla_cpu_enable_fast_math=false', '--xla_gpu_deterministic_ops=true']
 
 
-def test_where_jax_has_a_plugin_for_gpus_recomputation_is_not_touched(monkeypatch):
+def test_with_a_plugin_for_gpus_the_flag_for_recomputation_is_not_set(monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', '')
     monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: [group])
     backend._set_cpu_flags()
@@ -152,38 +152,38 @@ def test_where_jax_has_a_plugin_for_gpus_recomputation_is_not_touched(monkeypatc
 
 
 RECOMPUTE = """
-parallel.start_devices(1)
+backend.start_devices(1)
 block = jax.checkpoint(lambda x: jax.numpy.sin(jax.numpy.sin(x) @ x))
 step = jax.jit(jax.grad(lambda x: block(block(x)).sum()))
 print(step.lower(jax.numpy.ones((8, 8))).compile().as_text().count(' dot('))
 """
 
 
-def test_a_cpu_computes_again_what_was_not_kept():
-    [found] = in_a_new_process(RECOMPUTE)
+def test_a_cpu_recomputes_what_was_not_kept():
+    [recomputed] = in_a_new_process(RECOMPUTE)
     [merged] = in_a_new_process(RECOMPUTE, XLA_FLAGS='--xla_cpu_enable_fast_math=false')
-    assert int(found) > int(merged)
+    assert int(recomputed) > int(merged)
 
 
-def test_as_many_devices_are_simulated_as_asked_for():
-    devices, threads, *_ = in_a_new_process(f'parallel.start_devices(6)\n{REPORT}')
+def test_as_many_devices_are_simulated_as_requested():
+    devices, threads, *_ = in_a_new_process(f'backend.start_devices(6)\n{REPORT}')
     assert devices == '6'
     assert int(threads) >= 24
 
 
 def test_the_users_settings_are_left_alone():
-    found = in_a_new_process(
-        f'parallel.start_devices(2)\n{REPORT}',
+    settings = in_a_new_process(
+        f'backend.start_devices(2)\n{REPORT}',
         NPROC='11',
         XLA_FLAGS='--xla_cpu_enable_fast_math=false',
     )
-    assert found == ['2', '11', '--xla_cpu_enable_fast_math=false']
+    assert settings == ['2', '11', '--xla_cpu_enable_fast_math=false']
 
 
 def test_four_devices_work_together_with_the_threads_they_get():
     code = """
 import numpy as np
-mesh = parallel.start_devices(0)
+mesh = backend.start_devices(0)
 p_sum = parallel.p_map(lambda x, batch: x + jax.lax.psum(batch.sum(), parallel.AXIS), mesh)
 total = parallel.replicate(np.float32(0), mesh)
 batch = parallel.shard(np.ones((4, 1), np.float32), mesh)
@@ -194,7 +194,7 @@ print(float(total))
     assert in_a_new_process(code) == ['1200.0']
 
 
-def test_reading_a_run_takes_the_devices_as_they_are():
-    code = 'print(parallel.all_devices().devices.size)'
+def test_all_devices_uses_the_devices_as_jax_was_started():
+    code = 'print(backend.all_devices().devices.size)'
     assert in_a_new_process(code) == ['1']
     assert in_a_new_process(code, JAX_NUM_CPU_DEVICES='3') == ['3']

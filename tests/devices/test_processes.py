@@ -1,4 +1,4 @@
-"""Two processes of two devices are one process of four."""
+"""Training with two processes of two devices equals training with one process of four devices."""
 
 import signal
 import socket
@@ -57,14 +57,14 @@ def test_two_processes_compute_what_one_does(synchronised, tmp_path):
     assert 'complete' in outputs[0]
     rows, expected = read_rows(pair), read_rows(alone)
     assert [row['step'] for row in rows] == ['22']
-    for row, other in zip(rows, expected, strict=True):
+    for row, expected_row in zip(rows, expected, strict=True):
         for key, value in row.items():
-            assert float(value) == pytest.approx(float(other[key]), rel=1e-4), key
+            assert float(value) == pytest.approx(float(expected_row[key]), rel=1e-4), key
     assert_close_state(pair, alone, 22)
     assert len(list((pair / 'tensorboard').glob('*.v2'))) == 1  # CLU's
     assert [path.name for path in (pair / 'confusion').iterdir()] == ['22.npz']
 
-    # What two processes saved, one continues, on another number of devices.
+    # One process continues the run of two processes, on another number of devices.
     output = run(DIGITS, pair, *flags, '--config.num_epochs=2', '--config.num_devices=1')
     assert 'continuing from step 22' in output
     assert [row['step'] for row in read_rows(pair)] == ['22', '44']
@@ -133,6 +133,6 @@ def test_evaluation_sees_each_example_in_exactly_one_process(tiny_config, batch_
         for index in range(4)
     ]
     assert {len(part) for part in parts} == {-(-360 // batch_size)}
-    ids = [np.concatenate([part[i]['id'] for part in parts]) for i in range(len(parts[0]))]
-    found = np.concatenate(ids)
-    np.testing.assert_array_equal(found[found >= 0], np.arange(360))
+    batches = [np.concatenate([part[i]['id'] for part in parts]) for i in range(len(parts[0]))]
+    ids = np.concatenate(batches)
+    np.testing.assert_array_equal(ids[ids >= 0], np.arange(360))

@@ -1,4 +1,4 @@
-"""Counts of what is predicted for what: numbers, files, and files that are no counts."""
+"""Confusion counts: numbers, files, and files that are refused."""
 
 import io
 import zipfile
@@ -56,11 +56,11 @@ def test_examples_that_could_not_be_decoded_are_wrong():
 
 
 def test_nothing_decoded_is_an_accuracy_of_0():
-    none = count_confusion(
+    empty = count_confusion(
         np.zeros(0, np.int32), np.zeros((0, 5), np.int32), num_examples=3, num_classes=9
     )
-    assert none.accuracy(5) == 0
-    assert not none.matrix().any()
+    assert empty.accuracy(5) == 0
+    assert not empty.matrix().any()
 
 
 def test_more_classes_than_uint16_holds_are_refused():
@@ -70,23 +70,23 @@ def test_more_classes_than_uint16_holds_are_refused():
 
 @pytest.fixture
 def file(tmp_path):
-    """The counts of 500 examples, saved."""
+    """Returns a file with the counts of 500 examples."""
     save_confusion(tmp_path / '40.npz', SavedConfusion(40, 2.5, draw_counts()[2]))
     return tmp_path / '40.npz'
 
 
 def test_what_is_saved_is_what_is_loaded(file):
-    found, expected = load_confusion(file), draw_counts()[2]
-    assert (found.step, found.epoch) == (40, 2.5)
-    assert (found.counts.num_examples, found.counts.num_classes) == (500, 20)
+    loaded, expected = load_confusion(file), draw_counts()[2]
+    assert (loaded.step, loaded.epoch) == (40, 2.5)
+    assert (loaded.counts.num_examples, loaded.counts.num_classes) == (500, 20)
     for name in ('true', 'predicted', 'rank', 'count'):
-        np.testing.assert_array_equal(getattr(found.counts, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(loaded.counts, name), getattr(expected, name))
 
 
-def test_the_file_has_the_arrays_and_types_that_it_promises(file):
+def test_the_file_has_the_documented_arrays_and_dtypes(file):
     with np.load(file, allow_pickle=False) as arrays:
-        found = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
-    assert found == {
+        types = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
+    assert types == {
         'true': ('uint16', 1),
         'predicted': ('uint16', 1),
         'rank': ('uint8', 1),
@@ -107,7 +107,7 @@ def test_the_same_counts_are_the_same_bytes(file):
 
 def test_the_least_compressible_evaluation_of_imagenet_is_below_2_mb(tmp_path):
     rng = np.random.default_rng(0)
-    top_classes = rng.integers(1000, size=(50_000, 5))  # chance; no network is that varied
+    top_classes = rng.integers(1000, size=(50_000, 5))  # random; no network is that varied
     counts = count_confusion(
         np.repeat(np.arange(1000), 50), top_classes, num_examples=50_000, num_classes=1000
     )
@@ -143,7 +143,7 @@ def flipped(file):
 
 
 def bomb(file, body=bytes(20_000_000)):
-    """Is 20 MB in a file of 20 KB."""
+    """Writes a file of 20 KB that holds 20 MB."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {'shape': (len(body) // 2,), 'fortran_order': False, 'descr': '<u2'}
@@ -152,8 +152,8 @@ def bomb(file, body=bytes(20_000_000)):
         archive.writestr('true.npy', header.getvalue() + body)
 
 
-def tall_story(file):
-    """Says to have 10^15 values, and has four."""
+def false_length(file):
+    """Writes an array with four values whose header claims 10^15."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {'shape': (10**15,), 'fortran_order': False, 'descr': '<u2'}
@@ -163,7 +163,7 @@ def tall_story(file):
 
 
 @pytest.mark.parametrize(
-    ('damage', 'found'),
+    ('damage', 'message'),
     [
         (lambda file: file.write_bytes(b''), 'not a zip file'),
         (lambda file: file.write_bytes(b'PK\5\6' + bytes(18)), 'no item named'),
@@ -172,11 +172,11 @@ def tall_story(file):
         (short, 'not a zip file'),
         (flipped, 'CRC|invalid|compress'),
         (bomb, 'more than the file can hold'),
-        (tall_story, "'true' as <u2"),
+        (false_length, "'true' as <u2"),
         (lambda file: rewrite(file, rank=None), "no item named 'rank.npy'"),
         (lambda file: rewrite(file, true=np.array([{}] * 9)), r"'true' as \|O"),
         (lambda file: rewrite(file, true=np.zeros(9)), "'true' as <f8"),
-        (lambda file: rewrite(file, true=np.zeros(9, np.uint16)), 'arrays of'),
+        (lambda file: rewrite(file, true=np.zeros(9, np.uint16)), 'arrays of different lengths'),
         (lambda file: rewrite(file, true=np.zeros((3, 3), np.uint16)), "'true' as <u2"),
         (lambda file: rewrite(file, num_classes=19), "19 in 'true'"),
         (lambda file: rewrite(file, num_classes=0), '0 classes'),
@@ -190,25 +190,25 @@ def tall_story(file):
         (lambda file: rewrite(file, epoch=np.inf), 'epoch inf'),
     ],
 )
-def test_a_file_that_is_no_confusion_is_bad_input(damage, found, file):
+def test_a_file_without_confusion_counts_is_bad_input(damage, message, file):
     damage(file)
-    with pytest.raises(InputError, match=found) as error:
+    with pytest.raises(InputError, match=message) as error:
         load_confusion(file)
     assert str(error.value).startswith(f'{file}: expected the confusion counts of an evaluation')
 
 
 @pytest.mark.parametrize(
-    ('name', 'value', 'found'),
+    ('name', 'value', 'message'),
     [
         ('rank', 5, "5 in 'rank'"),
         ('predicted', 20, "20 in 'predicted'"),
         ('count', 0, 'count of 0'),
     ],
 )
-def test_values_that_no_evaluation_has_are_bad_input(name, value, found, file):
+def test_values_that_no_evaluation_has_are_bad_input(name, value, message, file):
     with np.load(file) as arrays:
         array = arrays[name].copy()
     array[7] = value
     rewrite(file, **{name: array})
-    with pytest.raises(InputError, match=found):
+    with pytest.raises(InputError, match=message):
         load_confusion(file)

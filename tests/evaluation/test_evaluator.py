@@ -1,4 +1,4 @@
-"""Evaluation of a whole split: each example counts once, however the batches are cut."""
+"""Evaluation of a whole split: each example counts once for every batch size."""
 
 import functools
 
@@ -61,7 +61,7 @@ def plain_outputs():
 
 
 class SomeDigits:
-    """The first digits of the split; tests change what it claims and what it holds."""
+    """Source of the first validation digits; tests change its examples and their stated number."""
 
     def __init__(self):
         self.class_names, self.name = digits().class_names, digits().name
@@ -80,7 +80,10 @@ class SomeDigits:
 
 @functools.cache
 def evaluator(num_devices, batch_size):
-    """Returns an evaluator and its source, which tests change, so that few programs compile."""
+    """Returns the `run` of an evaluator, and its source, which tests change.
+
+    The evaluator is shared by the tests, so that few programs are compiled.
+    """
     mesh = Mesh(np.array(jax.devices()[:num_devices]), (parallel.AXIS,))
     model, variables = network()
     source = SomeDigits()
@@ -97,7 +100,7 @@ def evaluator(num_devices, batch_size):
 
 
 def evaluate(number, num_devices, batch_size, claimed=None, ids=None, unreadable=()):
-    """Evaluates the first so many digits of the split, which claims to have that many."""
+    """Evaluates the first `number` digits of the split, whose stated number is `claimed`."""
     run, source = evaluator(num_devices, batch_size)
     source.num_examples = claimed or number
     source.ids = ids or list(range(number))
@@ -146,13 +149,15 @@ def test_a_batch_size_that_the_devices_cannot_share_is_no_error():
 
 
 @pytest.mark.parametrize('claimed', [8, 10])
-def test_a_source_with_another_number_of_examples_than_it_says_is_an_error(claimed):
-    with pytest.raises(RunFailed, match=f'expected {claimed} examples, each once, found 9'):
+def test_a_source_whose_number_of_examples_is_not_the_stated_one_is_an_error(claimed):
+    message = f'expected {claimed} examples, each once, found 9 with 9 different ids'
+    with pytest.raises(RunFailed, match=message):
         evaluate(9, 4, batch_size=4, claimed=claimed)
 
 
 def test_a_source_that_gives_an_example_twice_is_an_error():
-    with pytest.raises(RunFailed, match='expected 9 examples, each once, found 9'):
+    message = 'expected 9 examples, each once, found 9 with 8 different ids'
+    with pytest.raises(RunFailed, match=message):
         evaluate(9, 4, batch_size=4, ids=[0, 1, 2, 3, 4, 5, 6, 7, 7])
 
 
@@ -178,17 +183,17 @@ def test_nothing_but_unreadable_images_is_all_wrong():
     assert not result.confusion.any()
 
 
-def test_between_batches_an_evaluation_may_be_stopped():
-    looks = []
+def test_between_batches_an_evaluation_can_be_stopped():
+    calls = []
 
     def stop_at_the_second():
-        looks.append(len(looks))
-        if len(looks) == 2:
+        calls.append(len(calls))
+        if len(calls) == 2:
             raise KeyboardInterrupt
 
     run, source = evaluator(4, 4)
     source.num_examples, source.ids, source.unreadable = 9, list(range(9)), []
     with pytest.raises(KeyboardInterrupt):
         run(between_batches=stop_at_the_second)
-    assert looks == [0, 1]
+    assert calls == [0, 1]
     assert_equals_plain_evaluation(run(), 9)

@@ -1,4 +1,4 @@
-"""Loss, accuracies, their sums, and the counts of confusions."""
+"""Loss, most probable classes, and sums of training metrics."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_cross_entropy_of_equal_and_of_great_logits():
     np.testing.assert_array_equal(losses, [0.0, 2e4])
 
 
-def test_top_classes_fall_and_ties_go_to_the_lower_class():
+def test_top_classes_are_in_descending_order_and_ties_go_to_the_lower_class():
     logits = np.array([[0, 3, 1, 3, 2, 9, 1], [0] * 7, [6, 5, 4, 3, 2, 1, 0]], np.float32)
     assert metrics.compute_top_classes(logits).tolist() == [
         [5, 1, 3, 4, 2],
@@ -99,7 +99,7 @@ def test_sums_come_back_from_json_as_lists():
     assert metrics.add_sums({'loss': [1.0, 2]}, make_step(1, 0, 0, 2))['loss'] == (2.0, 4.0)
 
 
-def test_means_are_totals_by_counts():
+def test_means_are_totals_divided_by_counts():
     means = metrics.compute_means({'loss': (6.0, 4.0), 'top1': (0.0, 0.0)})
     assert means['loss'] == 1.5
     assert math.isnan(means['top1'])

@@ -1,4 +1,4 @@
-"""The metric of 2016 that looked like top-5: hand-built slices, its bounds, evaluation with it."""
+"""The "top-5" of MXNet's R package in 2016: hand-built slices, bounds, and use in evaluation."""
 
 import io
 import json
@@ -22,7 +22,7 @@ TOP_CLASSES = np.array(
     [
         [0, 9, 8],  # right
         [2, 9, 8],  # wrong; 2 is the label of the next example
-        [9, 8, 7],  # wrong, and nobody's label
+        [9, 8, 7],  # wrong, and no label of any example
         [1, 0, 9],  # wrong; labels of the first two
         [5, 9, 8],  # wrong; 5 is the label of the last
         [9, 5, 8],  # right
@@ -55,7 +55,7 @@ def test_an_example_that_was_not_predicted_is_wrong_and_lends_its_label():
 
 
 def compute_one_by_one(labels, top_classes, slice_size):
-    """The R code's loop, in Python."""
+    """Returns the metric, computed by the loop of the R code."""
     right = 0
     for start in range(0, len(labels), slice_size):
         in_slice = set(labels[start:][:slice_size].tolist())
@@ -65,18 +65,18 @@ def compute_one_by_one(labels, top_classes, slice_size):
 
 @pytest.mark.parametrize('slice_size', [1, 2, 7, 36, 128, 299, 300, 500])
 @pytest.mark.parametrize('num_classes', [5, 10, 1000])
-def test_it_is_what_a_loop_finds(num_classes, slice_size):
+def test_the_metric_equals_that_of_a_loop(num_classes, slice_size):
     rng = np.random.default_rng(slice_size)
     labels = rng.integers(0, num_classes, 300).astype(np.int32)
     top_classes = np.argsort(rng.random((300, num_classes)), axis=1)[:, :5].astype(np.int32)
-    found = compute_mxnet_r_top5(labels, top_classes, np.ones(300, bool), slice_size)
-    assert found == compute_one_by_one(labels, top_classes, slice_size)
-    assert found >= np.mean((top_classes == labels[:, None]).any(axis=1))
+    mxnet_r_top5 = compute_mxnet_r_top5(labels, top_classes, np.ones(300, bool), slice_size)
+    assert mxnet_r_top5 == compute_one_by_one(labels, top_classes, slice_size)
+    assert mxnet_r_top5 >= np.mean((top_classes == labels[:, None]).any(axis=1))
 
 
 @pytest.mark.parametrize('slice_size', [0, -1, -128])
 def test_less_than_one_example_in_a_slice_is_refused(slice_size):
-    with pytest.raises(InputError, match=f'audit_mxnet_r = {slice_size}: expected .* at least 1'):
+    with pytest.raises(InputError, match=f'audit_mxnet_r = {slice_size}: expected at least 1 example'):
         compute_mxnet_r_top5(LABELS, TOP_CLASSES, ALL, slice_size)
 
 
@@ -89,7 +89,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_evaluation_reports_it_beside_the_true_top5(folder):
+def test_evaluation_computes_it_in_addition_to_the_true_top5(folder):
     run = Run(folder)
     assert run.evaluate().mxnet_r_top5 is None
     by_slice = [run.evaluate(audit_mxnet_r=size) for size in (1, 2, 360)]
@@ -105,8 +105,8 @@ def test_the_command_prints_it_and_refuses_empty_slices(folder):
     result = command('evaluate', f'--workdir={folder}', '--audit_mxnet_r=36')
     assert result.returncode == 0, result.stderr
     *table, line = result.stdout.splitlines()
-    found = json.loads(line)
-    assert found['top5'] < found['mxnet_r_top5'] <= 1
+    scores = json.loads(line)
+    assert scores['top5'] < scores['mxnet_r_top5'] <= 1
     assert any('mxnet_r_top5' in row and 'no top-5' in row for row in table)
     refused = command('evaluate', f'--workdir={folder}', '--audit_mxnet_r=0')
     assert refused.returncode == 2

@@ -1,4 +1,4 @@
-"""The StableHLO file: what others run, with jax alone."""
+"""Export to StableHLO: the file runs with jax alone; bad arguments are refused."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from flax import traverse_util
 from jax import export as jax_export
 from support import weight_files
-from support.paths import ROOT
+from support.paths import FIXTURES, ROOT
 
 import resnet_jax
 from resnet_jax.checkpoints.trained_network import TrainedNetwork
@@ -23,7 +23,7 @@ from resnet_jax.inference import export
 from resnet_jax.models import resnet
 from resnet_jax.training import imported_run
 
-BASIC = ROOT / 'tests' / 'data' / 'timm' / 'basic.safetensors'
+BASIC = FIXTURES / 'timm' / 'basic.safetensors'
 
 WITHOUT_THIS_PROJECT = """
 import sys
@@ -94,7 +94,7 @@ print(len(model.call(images[:1])), model.platforms)
 
 
 def images_at(images):
-    """Yields larger images of which the predictor's resize and crop give these."""
+    """Yields larger images, which the predictor's resize and crop turn into these images."""
     for image in images:
         yield np.pad(image, ((16, 16), (16, 16), (0, 0)))
 
@@ -129,7 +129,7 @@ def test_the_json_says_what_a_user_needs(folder):
 
 
 def trained_model(variant, num_names, size=32, **fields):
-    """A network whose last stages have maps so small that a CPU computes them otherwise."""
+    """Returns a network whose last maps are so small that CPUs compute them in another way."""
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.model.update({'depth': 8, 'width': 4, 'variant': variant, 'num_classes': 12} | fields)
     config.data.image_size = config.data.resize_size = size
@@ -153,27 +153,27 @@ def test_small_maps_export_for_several_platforms(variant, dtype):
     np.testing.assert_allclose(again.call(images), expected, atol=tolerance)
 
 
-def test_outputs_without_a_name_are_left_out():
+def test_outputs_without_a_class_name_are_dropped():
     trained = trained_model('mxnet', 10)
     exported = export.export_probabilities(trained, ('cpu',))
     assert str(exported.out_avals[0]) == 'float32[N,10]'
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'found'),
+    ('arguments', 'message'),
     [
         ({'file_format': 'onnx'}, "'onnx': expected one of stablehlo, safetensors"),
-        ({'platforms': ('gpu',)}, "'gpu': expected some of cpu, cuda"),
-        ({'platforms': ()}, 'expected some of cpu, cuda'),
+        ({'platforms': ('gpu',)}, "'gpu': expected one or more of cpu, cuda"),
+        ({'platforms': ()}, 'expected one or more of cpu, cuda'),
         ({'output': 'nowhere/model.stablehlo'}, 'folder that exists'),
         ({'output': '.'}, 'name of a file'),
-        ({'output': 'model.json'}, 'another suffix'),
-        ({'checkpoint': 7}, r'steps 0 \(epoch 0\)'),
+        ({'output': 'model.json'}, 'a suffix other than .json'),
+        ({'checkpoint': 7}, r'these steps: 0 \(epoch 0\)'),
     ],
 )
-def test_what_cannot_be_exported_is_an_error(folder, arguments, found):
+def test_arguments_that_cannot_be_exported_are_refused(folder, arguments, message):
     before = sorted(folder.iterdir())
     output = folder / arguments.pop('output', 'other.stablehlo')
-    with pytest.raises(InputError, match=found):
+    with pytest.raises(InputError, match=message):
         resnet_jax.Run(folder / 'run').export(output, **arguments)
     assert sorted(folder.iterdir()) == before

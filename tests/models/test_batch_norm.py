@@ -1,4 +1,4 @@
-"""Batch norm against flax's, and against double precision."""
+"""Batch norm, compared with flax's batch norm and with double precision."""
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ def test_names_shapes_and_initial_values_are_those_of_flax(use_scale):
 def test_values_statistics_and_gradients_are_those_of_flax(train, use_scale):
     x, cotangent = draw(), draw(seed=1)
     variables = make_variables(use_scale)
-    found = []
+    results = []
     for layer in make_pair(train, use_scale=use_scale):
 
         def apply(params, x, layer=layer):
@@ -50,8 +50,8 @@ def test_values_statistics_and_gradients_are_those_of_flax(train, use_scale):
             return y, updates
 
         y, vjp, updates = jax.vjp(apply, variables['params'], x, has_aux=True)
-        found.append((y, updates, vjp(cotangent)))
-    ours, flax = found
+        results.append((y, updates, vjp(cotangent)))
+    ours, flax = results
     assert jax.tree.structure(ours) == jax.tree.structure(flax)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(flax), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * np.abs(b).max())
@@ -78,11 +78,11 @@ def test_the_variance_is_exact_however_large_the_mean_when_the_pivot_is_near_it(
     x = draw(mean=1000.0, deviation=0.1)
     wide = x.astype(np.float64)
     mean, variance = wide.mean((0, 1, 2)), wide.var((0, 1, 2))
-    one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
+    scale, bias = np.ones(3, np.float32), np.zeros(3, np.float32)
     pivot = (mean + 0.1 * distance).astype(np.float32)
-    y, found_mean, found_variance = normalise(x, one, zero, pivot, 1e-5, None)
-    np.testing.assert_allclose(found_variance, variance, rtol=1e-4)
-    np.testing.assert_allclose(found_mean, mean, rtol=1e-7)
+    y, batch_mean, batch_variance = normalise(x, scale, bias, pivot, 1e-5, None)
+    np.testing.assert_allclose(batch_variance, variance, rtol=1e-4)
+    np.testing.assert_allclose(batch_mean, mean, rtol=1e-7)
     expected = (wide - mean) / np.sqrt(variance + 1e-5)
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-3)  # float32 holds x to 6e-5 = 6e-4 sd
 

@@ -1,4 +1,4 @@
-"""The forms of the convolution and of pooling."""
+"""Convolution and pooling: equivalence of their implementations and their use on each platform."""
 
 import functools
 
@@ -43,17 +43,17 @@ def test_patches_are_the_convolution_in_value_and_gradient(size, stride):
         x = draw((2, height, 10 - height, 3))
         expected = loop_convolution(x, kernel, stride)
         cotangent = draw(expected.shape, seed=2)
-        found = {}
-        for form in (convolution.convolve, convolution.convolve_patches):
+        results = {}
+        for convolve in (convolution.convolve, convolution.convolve_patches):
 
             @jax.jit
-            def compute(x, kernel, form=form, cotangent=cotangent):
-                y, vjp = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
+            def compute(x, kernel, convolve=convolve, cotangent=cotangent):
+                y, vjp = jax.vjp(lambda x, kernel: convolve(x, kernel, stride), x, kernel)
                 return y, *vjp(cotangent)
 
-            found[form] = compute(x, kernel)
-        y, *gradients = found[convolution.convolve]
-        patches_y, *patches_gradients = found[convolution.convolve_patches]
+            results[convolve] = compute(x, kernel)
+        y, *gradients = results[convolution.convolve]
+        patches_y, *patches_gradients = results[convolution.convolve_patches]
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
         np.testing.assert_allclose(patches_y, expected, rtol=0, atol=1e-4)
         for a, b in zip(patches_gradients, gradients, strict=True):
@@ -98,20 +98,21 @@ def test_the_layer_computes_in_its_dtype_and_stores_float32():
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.02)])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize(
-    ('form', 'size'), [(convolution.convolve_pointwise, 1), (convolution.convolve_by_patches, 3)]
+    ('implementation', 'size'),
+    [(convolution.convolve_pointwise, 1), (convolution.convolve_by_patches, 3)],
 )
-def test_forms_for_a_cpu_have_the_value_and_the_gradients_of_the_plain_convolution(
-    form, size, stride, dtype, tolerance
+def test_cpu_implementations_have_the_value_and_gradients_of_the_plain_convolution(
+    implementation, size, stride, dtype, tolerance
 ):
     x, kernel = draw((2, 9, 12, 3)), draw((size, size, 3, 5), seed=1)
     cotangent = draw((2, -(-9 // stride), 12 // stride, 5), seed=2)
     x, kernel, cotangent = (jnp.asarray(array, dtype) for array in (x, kernel, cotangent))
-    found = []
-    for convolve in (convolution.convolve, form):
+    results = []
+    for convolve in (convolution.convolve, implementation):
         y, vjp = jax.vjp(lambda *both, convolve=convolve: convolve(*both, stride), x, kernel)
-        found.append([np.asarray(array, np.float32) for array in (y, *vjp(cotangent))])
+        results.append([np.asarray(array, np.float32) for array in (y, *vjp(cotangent))])
         assert y.dtype == dtype
-    for plain, ours in zip(*found, strict=True):
+    for plain, ours in zip(*results, strict=True):
         np.testing.assert_allclose(ours, plain, rtol=0, atol=tolerance * np.abs(plain).max())
 
 
@@ -121,14 +122,14 @@ def test_patches_are_not_kept_for_the_gradients():
     assert sum(array.size for array in jax.tree.leaves(vjp)) == x.size + kernel.size
 
 
-def test_what_is_not_faster_in_another_form_has_one_form_in_a_program_for_all_platforms():
+def test_a_result_without_a_cpu_implementation_has_one_convolution_for_all_platforms():
     plain, pointwise = (
-        jax.jit(lambda *both, form=form: form(*both, 1))
+        jax.jit(lambda *both, convolve=convolve: convolve(*both, 1))
         .trace(draw((1, 8, 8, 3)), draw((1, 1, 3, 5)))
         .lower(lowering_platforms=('cpu', 'cuda'))
         .as_text()
         .count('stablehlo.convolution')
-        for form in (convolution.convolve, convolution.convolve_pointwise)
+        for convolve in (convolution.convolve, convolution.convolve_pointwise)
     )
     assert pointwise == plain
 

@@ -1,4 +1,4 @@
-"""The networks: sizes, names, function and initial weights."""
+"""ResNet: numbers of parameters, names, computed function and initial weights."""
 
 import functools
 import math
@@ -76,7 +76,7 @@ def test_variants_of_other_frameworks_have_their_number_of_parameters(depth, var
     [
         (164, 'timm', 16, 1_703_258),
         (1001, 'timm', 16, 10_327_706),
-        # Its shortcuts are projected between stages, and mxnet's at the first stage too.
+        # timm has projections between stages; mxnet has one in the first stage too.
         (110, 'timm', 16, 1_730_522),
         (110, 'mxnet', 16, 1_730_522 + 16 * 16),
     ],
@@ -199,7 +199,7 @@ def test_statistics_are_named_as_the_norms():
     assert set(shapes) == {f'{norm}/{kind}' for norm in norms for kind in ('mean', 'var')}
 
 
-# A second implementation, from the 2016 paper's figure 4(e) and the variants' definitions.
+# An independent implementation of the 2016 paper's figure 4(e) and of the variants.
 
 
 def reference(params, stats, images, *, depth, variant, stem, mean, std):
@@ -248,8 +248,8 @@ def reference(params, stats, images, *, depth, variant, stem, mean, std):
             stride = 2 if stage > 1 and block == 1 else 1
             pre = jnp.maximum(norm(x, f'{name}/norm1'), 0)
             projected = block == 1 and (stage > 1 or bottleneck or variant == 'mxnet')
-            source = x if variant == 'gluoncv_cifar' else pre
-            shortcut = conv(source, f'{name}/projection', stride) if projected else x
+            projection_input = x if variant == 'gluoncv_cifar' else pre
+            shortcut = conv(projection_input, f'{name}/projection', stride) if projected else x
             if bottleneck:
                 y = jnp.maximum(norm(conv(pre, f'{name}/conv1'), f'{name}/norm2'), 0)
                 y = jnp.maximum(norm(conv(y, f'{name}/conv2', stride), f'{name}/norm3'), 0)
@@ -263,7 +263,7 @@ def reference(params, stats, images, *, depth, variant, stem, mean, std):
 
 
 def random_variables(model, size):
-    """Draws every array, the statistics and biases too, so that none can be left out unseen."""
+    """Draws every array, also statistics and biases, so that a test notices if one is not used."""
     rng = np.random.default_rng(0)
 
     def draw(path, array):
@@ -285,7 +285,7 @@ def random_images(size):
     ('depth', 'stem', 'size'),
     [(14, 'cifar', 12), (11, 'cifar', 9), (8, 'imagenet', 45), (11, 'imagenet', 64)],
 )
-def test_the_network_is_that_of_an_independent_implementation(depth, stem, size, variant):
+def test_logits_equal_those_of_an_independent_implementation(depth, stem, size, variant):
     model = create(depth, variant, stem, width=4, num_classes=7)
     variables, images = random_variables(model, size), random_images(size)
     logits = jax.jit(functools.partial(model.apply, train=False))(variables, images)
@@ -301,7 +301,7 @@ def test_the_network_is_that_of_an_independent_implementation(depth, stem, size,
     np.testing.assert_allclose(logits, expected, rtol=0, atol=rounding)
 
 
-def test_bfloat16_computes_near_float32_and_keeps_float32():
+def test_bfloat16_logits_are_near_float32_and_arrays_stay_float32():
     variables, images = None, random_images(12)
     outputs = {}
     for dtype in ('float32', 'bfloat16'):
@@ -375,17 +375,17 @@ def test_kernels_have_the_variance_of_their_initialisation(kernel_init, strided,
 
 
 def test_initial_weights_are_a_function_of_seed_and_name():
-    first, again, other = init(width=4), init(width=4), init(seed=1, width=4)
+    first, repeated, other_seed = init(width=4), init(width=4), init(seed=1, width=4)
     for name in first:
-        np.testing.assert_array_equal(first[name], again[name])
+        np.testing.assert_array_equal(first[name], repeated[name])
     kernels = [name for name in first if name.endswith('kernel')]
     for name in kernels:
-        assert not np.array_equal(first[name], other[name])
+        assert not np.array_equal(first[name], other_seed[name])
     bits = {first[name].tobytes() for name in kernels}
     assert len(bits) == len(kernels) == 22
 
 
-def test_norms_begin_as_the_identity():
+def test_initial_norms_are_the_identity():
     for name, array in init(width=4).items():
         kind = name.rsplit('/', 1)[1]
         assert array.dtype == np.float32

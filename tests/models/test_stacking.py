@@ -1,4 +1,4 @@
-"""Blocks in a loop and recomputed activations: the same network, in less time and memory."""
+"""Blocks in a loop and recomputed activations: the results are those of the plain network."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def make_variables(model):
 
 
 def losses_and_gradients(model, variables):
-    """Returns loss, gradients and new statistics of a training pass, unstacked."""
+    """Returns the loss, new statistics and gradients of a training pass, unstacked."""
     images = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
     variables = stacking.stack_blocks(variables, model.num_scanned)
 
@@ -49,18 +49,21 @@ def losses_and_gradients(model, variables):
         )
         return jnp.mean(logits**2), updates['batch_stats']
 
-    found = jax.jit(jax.value_and_grad(compute_loss, has_aux=True))(variables['params'])
-    (loss, statistics), gradients = found
+    compute = jax.jit(jax.value_and_grad(compute_loss, has_aux=True))
+    (loss, statistics), gradients = compute(variables['params'])
     return float(loss), *(
         stacking.unstack_blocks(tree, model.num_scanned) for tree in (statistics, gradients)
     )
 
 
-def assert_close(expected, found):
-    """Compares to rounding: of each array, and of the sums that cancel to 0 in some of them."""
-    assert jax.tree.structure(expected) == jax.tree.structure(found)
+def assert_close(expected, actual):
+    """Compares two trees, and allows for the rounding of each array.
+
+    Some arrays are sums that cancel to 0; their rounding is that of the largest array.
+    """
+    assert jax.tree.structure(expected) == jax.tree.structure(actual)
     largest = max(np.abs(array).max() for array in jax.tree.leaves(expected))
-    for old, new in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+    for old, new in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
         allowed = 1e-4 * np.abs(old).max() + 1e-6 * largest
         assert np.abs(np.asarray(old) - np.asarray(new)).max() < allowed
 
@@ -73,7 +76,7 @@ def assert_close(expected, found):
         pytest.param('keras', 29, marks=pytest.mark.slow),
     ],
 )
-def test_a_loop_computes_what_its_blocks_do(variant, depth):
+def test_a_loop_computes_the_same_as_separate_blocks(variant, depth):
     plain = make_model(variant=variant, depth=depth)
     variables = make_variables(plain)
     expected = losses_and_gradients(plain, variables)
@@ -101,7 +104,7 @@ def test_recomputed_activations_change_nothing(scan_blocks):
         ('timm', 1001, 'cifar', (110, 110, 110)),
     ],
 )
-def test_the_blocks_in_loops_are_those_that_are_alike(variant, depth, stem, scanned):
+def test_only_identical_blocks_are_in_loops(variant, depth, stem, scanned):
     model = make_model(variant=variant, depth=depth, stem=stem, scan_blocks=True)
     assert model.num_scanned == scanned
     assert not any(make_model(variant=variant, depth=depth, stem=stem).num_scanned)
@@ -112,9 +115,9 @@ def test_names_shapes_and_draws_do_not_depend_on_loops(variant):
     plain = make_model(variant=variant)
     looped = make_model(variant=variant, scan_blocks=True)
     expected = initialization.init_variables(plain, SIZE, seed=3, kernel_init='he_fan_in')
-    found = initialization.init_variables(looped, SIZE, seed=3, kernel_init='he_fan_in')
-    assert jax.tree.structure(expected) == jax.tree.structure(found)
-    assert jax.tree.all(jax.tree.map(np.array_equal, expected, found))
+    variables = initialization.init_variables(looped, SIZE, seed=3, kernel_init='he_fan_in')
+    assert jax.tree.structure(expected) == jax.tree.structure(variables)
+    assert jax.tree.all(jax.tree.map(np.array_equal, expected, variables))
     assert count_macs(plain, SIZE) == count_macs(looped, SIZE)
 
 
@@ -131,11 +134,11 @@ def test_states_are_stacked_and_unstacked_whole(frozen):
     assert stacked.params['stage2_blocks']['conv1']['kernel'].shape == (2, 3, 3, 8, 8)
     for tree in (stacked.params, stacked.batch_stats, stacked.ema_params):
         assert not [name for name in tree if name.endswith(('block2', 'block3'))]
-    again = create_state(config, stacking.stack_blocks(variables, model.num_scanned), optimizer)
-    assert jax.tree.structure(again) == jax.tree.structure(stacked)
-    back = stacking.unstack_blocks(stacked, model.num_scanned)
-    assert jax.tree.structure(back) == jax.tree.structure(state)
-    assert jax.tree.all(jax.tree.map(np.array_equal, back, state))
+    created = create_state(config, stacking.stack_blocks(variables, model.num_scanned), optimizer)
+    assert jax.tree.structure(created) == jax.tree.structure(stacked)
+    unstacked = stacking.unstack_blocks(stacked, model.num_scanned)
+    assert jax.tree.structure(unstacked) == jax.tree.structure(state)
+    assert jax.tree.all(jax.tree.map(np.array_equal, unstacked, state))
 
 
 def test_shapes_are_stacked_as_arrays_are():
@@ -160,7 +163,7 @@ def test_without_loops_a_tree_stays_as_it_is():
 
 
 def training_memory(model):
-    """Returns bytes that the compiler wants for activations and scratch."""
+    """Returns the bytes that the compiled step needs for activations and temporary arrays."""
     variables = initialization.abstract_variables(model, SIZE)
     variables = stacking.stack_blocks(variables, model.num_scanned)
     images = jax.ShapeDtypeStruct((16, SIZE, SIZE, 3), jnp.uint8)
@@ -188,7 +191,7 @@ def test_recomputing_halves_the_memory_of_deep_networks(scan_blocks):
     assert recomputed < kept / 2
 
 
-def test_only_known_kinds_of_recomputation_are_taken():
+def test_an_unknown_kind_of_recomputation_is_refused():
     from resnet_jax.config import checks
 
     with pytest.raises(InputError, match="config.model.remat = 'all': expected one of none"):

@@ -1,10 +1,10 @@
-"""The machine's counters: GPUs through a fake NVML, JAX's devices, the host; what is absent."""
+"""Machine counters: GPUs through a fake NVML, JAX's devices, the host; missing counters."""
 
 import pynvml
 import pytest
 from support.nvml import FakeNvml
 
-from resnet_jax.monitoring import machine
+from resnet_jax.devices import nvidia
 from resnet_jax.monitoring.machine import Machine
 
 HOST_COLUMNS = ['host_cpu_percent', 'host_memory_used_bytes', 'process_memory_bytes']
@@ -18,7 +18,7 @@ class FakeDevice:
 @pytest.fixture
 def install(monkeypatch):
     def install(fake):
-        monkeypatch.setattr(machine, 'pynvml', fake)
+        monkeypatch.setattr(nvidia, 'pynvml', fake)
 
     return install
 
@@ -33,7 +33,7 @@ def test_the_fake_has_the_names_of_the_real_package():
 
 def test_each_gpu_has_its_columns_in_the_agreed_order(install):
     install(FakeNvml())
-    found = Machine([FakeDevice({'bytes_in_use': 5, 'peak_bytes_in_use': 7})] * 2).sample()
+    sample = Machine([FakeDevice({'bytes_in_use': 5, 'peak_bytes_in_use': 7})] * 2).sample()
     expected = {
         'gpu0_utilisation_percent': 0,
         'gpu0_memory_used_bytes': 11 * 2**30,
@@ -48,8 +48,8 @@ def test_each_gpu_has_its_columns_in_the_agreed_order(install):
         'device0_memory_in_use_bytes': 5,
         'device1_memory_in_use_bytes': 5,
     }
-    assert list(found) == [*expected, *HOST_COLUMNS]
-    assert {name: found[name] for name in expected} == expected
+    assert list(sample) == [*expected, *HOST_COLUMNS]
+    assert {name: sample[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_without_a_gpu_its_columns_are_absent(install, errors, count, caplog, re
     assert not recwarn.list
 
 
-def test_a_gpu_that_may_not_be_opened_leaves_the_others(install):
+def test_a_gpu_without_permission_does_not_affect_the_others(install):
     install(FakeNvml({'nvmlDeviceGetHandleByIndex 0': pynvml.NVML_ERROR_NO_PERMISSION}))
-    found = Machine([]).sample()
-    assert [name for name in found if name.startswith('gpu')] == [
+    sample = Machine([]).sample()
+    assert [name for name in sample if name.startswith('gpu')] == [
         f'gpu1_{name}'
         for name in (
             'utilisation_percent',
@@ -96,20 +96,22 @@ def test_a_gpu_that_may_not_be_opened_leaves_the_others(install):
         ),
     ],
 )
-def test_what_a_gpu_cannot_answer_is_none_and_the_rest_is_there(install, call, error, empty):
+def test_a_counter_that_a_gpu_cannot_read_is_none_and_the_others_are_read(
+    install, call, error, empty
+):
     fake = FakeNvml(count=1)
     install(fake)
-    watched = Machine([])
-    before = watched.sample()
+    reader = Machine([])
+    before = reader.sample()
     assert None not in before.values()
     fake.errors[call] = error
-    after = watched.sample()
+    after = reader.sample()
     assert list(after) == list(before)
     assert [name for name, value in after.items() if value is None] == [f'gpu0_{x}' for x in empty]
 
 
-def test_the_host_is_really_read():
-    found = Machine([]).sample()
-    assert 0 <= found['host_cpu_percent'] <= 100
-    assert 2**20 < found['process_memory_bytes'] < 2**40
-    assert 2**24 < found['host_memory_used_bytes'] < 2**50
+def test_the_counters_of_the_host_are_plausible():
+    sample = Machine([]).sample()
+    assert 0 <= sample['host_cpu_percent'] <= 100
+    assert 2**20 < sample['process_memory_bytes'] < 2**40
+    assert 2**24 < sample['host_memory_used_bytes'] < 2**50

@@ -22,8 +22,8 @@ from support.running import (
 from resnet_jax.config import data_sets, schema
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
+from resnet_jax.devices import nvidia
 from resnet_jax.errors import InputError, RunFailed
-from resnet_jax.monitoring import machine
 from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.storage.machine_csv import read_machine
 from resnet_jax.training import loop
@@ -74,7 +74,7 @@ def test_rows_are_those_that_were_written(path):
     assert end == ''
 
 
-def test_time_counts_from_the_first_step_and_goes_on_after_a_resume(path, monkeypatch):
+def test_time_counts_from_the_first_step_and_continues_after_a_resume(path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, 'perf_counter', lambda: now[0])
     log = MachineLog(path, FakeMachine(x=1), 0)
@@ -90,7 +90,7 @@ def test_time_counts_from_the_first_step_and_goes_on_after_a_resume(path, monkey
     assert [row['time_s'] for row in read_machine(path)[1]] == ['2.5', '5.0', '6.0']
 
 
-def test_rows_behind_the_resumed_step_are_dropped_at_once(path):
+def test_rows_after_the_resumed_step_are_dropped_at_once(path):
     write_rows(path, [10, 20, 30, 40], x=1)
     MachineLog(path, FakeMachine(x=1), 25)
     assert read_steps(path) == [10, 20]
@@ -100,7 +100,7 @@ def test_rows_behind_the_resumed_step_are_dropped_at_once(path):
     assert read_steps(path) == []
 
 
-def test_a_file_cut_off_at_any_byte_keeps_its_whole_rows_and_goes_on(path, tmp_path):
+def test_a_file_cut_short_at_any_byte_keeps_its_whole_rows_and_gets_new_ones(path, tmp_path):
     write_rows(path, [10, 20, 30], x=1.25, y=7)
     whole = path.read_bytes()
     header = whole.index(b'\n') + 1
@@ -114,14 +114,15 @@ def test_a_file_cut_off_at_any_byte_keeps_its_whole_rows_and_goes_on(path, tmp_p
 
 
 @pytest.mark.parametrize(
-    'spoilt', [b'\0\0\0\0\n', b'20,1.0\n', b'20,x,1,10.5\n', b'20,,1,10.5\n', b'\xff\xfe,1,1,1\n']
+    'damaged_row',
+    [b'\0\0\0\0\n', b'20,1.0\n', b'20,x,1,10.5\n', b'20,,1,10.5\n', b'\xff\xfe,1,1,1\n'],
 )
-def test_a_spoilt_row_is_left_out_and_said(path, spoilt, caplog):
+def test_a_damaged_row_is_left_out_with_a_warning(path, damaged_row, caplog):
     write_rows(path, [10], x=1)
-    path.write_bytes(path.read_bytes() + spoilt)
+    path.write_bytes(path.read_bytes() + damaged_row)
     with caplog.at_level(logging.WARNING, logger='absl'):
         write_rows(path, [30], start_step=20, x=1)
-    assert 'cut short, and left out: 1' in caplog.text
+    assert 'left out 1 rows that are cut short' in caplog.text
     assert read_steps(path) == [10, 30]
 
 
@@ -148,7 +149,7 @@ def test_a_row_is_appended_and_the_rest_is_not_written_again(path):
     assert len(read_steps(path)) == 99
 
 
-def test_a_file_that_is_taken_away_begins_anew(path):
+def test_a_deleted_file_is_created_again(path):
     log = write_rows(path, [10], x=1)
     path.unlink()
     log.add_row(20, {'images_per_second': 1.0})
@@ -158,12 +159,15 @@ def test_a_file_that_is_taken_away_begins_anew(path):
 @pytest.mark.parametrize('text', ['', 'hello\n', 'step,epoch\n1,2\n', 'step,time_s,x,x\n'])
 def test_another_file_of_that_name_is_refused_and_kept(path, text):
     path.write_text(text)
-    with pytest.raises(InputError, match='machine.csv: expected a table .* take it away'):
+    with pytest.raises(
+        InputError,
+        match='machine.csv: expected a table .* Fix or delete it; a new one will be created',
+    ):
         MachineLog(path, FakeMachine(), 0)
     assert path.read_text() == text
 
 
-def test_a_row_that_cannot_be_written_fails_in_words(path):
+def test_a_row_that_cannot_be_written_fails_with_a_message(path):
     log = write_rows(path, [10], x=1)
     path.unlink()
     path.mkdir()
@@ -215,10 +219,10 @@ def test_tensorboard_has_the_counters(one_epoch):
         assert read_tensorboard_steps(one_epoch, f'machine/{name}') == [2, 4, 5]
 
 
-def test_a_run_that_is_continued_drops_the_rows_that_come_again(one_epoch, tmp_path, monkeypatch):
+def test_a_continued_run_drops_the_rows_of_steps_that_run_again(one_epoch, tmp_path, monkeypatch):
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     shutil.rmtree(folder / 'checkpoints' / '5')
-    monkeypatch.setattr(machine, 'pynvml', FakeNvml(count=1))
+    monkeypatch.setattr(nvidia, 'pynvml', FakeNvml(count=1))
     train(folder, num_epochs=2)
     _, rows = read_machine(folder / 'machine.csv')
     assert [row['step'] for row in rows] == ['2', '4', '6', '8', '10']
@@ -236,7 +240,7 @@ def test_the_log_stays_readable(one_epoch, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_a_table_that_goes_on(tmp_path):
+def test_a_run_continues_the_table_of_a_killed_process(tmp_path):
     folder = tmp_path / 'run'
     flags = (*SMALL, '--config.num_epochs=40', '--config.log_every_steps=1')
     path = folder / 'machine.csv'

@@ -1,4 +1,4 @@
-"""Speed and input wait: what counts, and that only idle devices wait."""
+"""Training speed and input wait: which time counts, and that only idle devices wait."""
 
 import math
 import threading
@@ -16,14 +16,14 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes on when a test says so."""
+    """A clock that a test advances."""
     monkeypatch.setattr(time, 'perf_counter', lambda: Clock.now)
     Clock.now = 100.0
     return Clock
 
 
 def count(speed, clock, waits, seconds):
-    """Lets the clock run for so many seconds and as many steps as there are waits."""
+    """Runs the clock for a number of seconds, with one step for each of the waits."""
     speed.resume()
     for seconds_waited in waits:
         speed.add_step(seconds_waited)
@@ -54,7 +54,7 @@ def test_after_a_reset_the_last_rates_hold_until_a_step_is_counted(clock):
     assert speed.rates() == (1, 0)
 
 
-def test_laps_go_on_over_resets(clock):
+def test_a_reset_does_not_affect_laps(clock):
     speed = Throughput(batch_size=8)
     assert all(map(math.isnan, speed.end_lap()))
     count(speed, clock, [1.0, 1.0], seconds=4)
@@ -67,20 +67,20 @@ def test_laps_go_on_over_resets(clock):
 
 
 class Devices:
-    """Stands for devices that are done with a step when told to."""
+    """Fake devices that finish a step when a test says so."""
 
     def __init__(self, monkeypatch):
         self.done = threading.Event()
         monkeypatch.setattr(throughput.jax, 'block_until_ready', lambda _: self.done.wait(60))
 
     def finish(self, wait):
-        """Ends the step, and returns when the watcher has seen it."""
+        """Ends the step and waits until the watcher has noticed it."""
         self.done.set()
         assert wait._step_end.exception(60) is None
 
 
 def batch_after(*events):
-    """Yields one batch after these have happened."""
+    """Yields one batch after it has called all `events`."""
     for event in events:
         event()
     yield 'batch'
@@ -93,7 +93,7 @@ def tick(clock, seconds):
     return pass_time
 
 
-def test_devices_that_still_compute_wait_for_nothing(clock, monkeypatch):
+def test_devices_that_still_compute_do_not_wait(clock, monkeypatch):
     devices, wait = Devices(monkeypatch), InputWait()
     wait.watch('outputs')
     assert list(wait.timed(batch_after(tick(clock, 5)))) == [('batch', 0)]
@@ -107,7 +107,7 @@ def test_the_wait_begins_when_the_step_before_ends(clock, monkeypatch):
     assert list(wait.timed(batch_after(*events))) == [('batch', 3)]
 
 
-def test_the_wait_begins_when_the_batch_is_asked_for(clock, monkeypatch):
+def test_the_wait_begins_when_the_batch_is_requested(clock, monkeypatch):
     devices, wait = Devices(monkeypatch), InputWait()
     wait.watch('outputs')
     devices.finish(wait)
@@ -115,11 +115,11 @@ def test_the_wait_begins_when_the_batch_is_asked_for(clock, monkeypatch):
     assert list(wait.timed(batch_after(tick(clock, 3)))) == [('batch', 3)]
 
 
-def test_the_first_batch_of_all_is_start_up(clock):
+def test_waiting_for_the_very_first_batch_does_not_count(clock):
     assert list(InputWait().timed(batch_after(tick(clock, 3)))) == [('batch', 0)]
 
 
-def test_a_failed_step_is_not_the_inputs_affair(clock, monkeypatch):
+def test_waiting_after_a_failed_step_does_not_count(clock, monkeypatch):
     def fail(_):
         raise RuntimeError
 

@@ -1,4 +1,4 @@
-"""`plan`: counts against the published ones, lengths, rates, memory, what it prints and refuses."""
+"""`plan`: published counts, steps, rates, memory, printed text and refused input."""
 
 import io
 import json
@@ -51,17 +51,21 @@ def without_compiling(monkeypatch):
 def test_parameters_and_macs_are_the_published_ones(depth, timm, mxnet, gmac, without_compiling):
     config = load_config(f'resnet{depth}')
     config.model.variant = 'timm'
-    found = plan.make_plan(config)
-    assert (found.num_parameters, found.num_input_norm_parameters) == (timm, 0)
-    assert f'{found.macs_per_image / 1e9:.3f}' == gmac
+    run_plan = plan.make_plan(config)
+    assert (run_plan.num_parameters, run_plan.num_input_norm_parameters) == (timm, 0)
+    assert f'{run_plan.macs_per_image / 1e9:.3f}' == gmac
 
 
 @pytest.mark.parametrize(('depth', 'timm', 'mxnet', 'gmac'), PUBLISHED[:3])
-def test_the_batch_norm_of_the_image_is_counted_apart(depth, timm, mxnet, gmac, without_compiling):
-    found = plan.make_plan(load_config(f'resnet{depth}'))
-    assert (found.num_parameters, found.num_input_norm_parameters) == (mxnet, 3)
-    projection = 64 * 64 * 56 * 56 if depth < 50 else 0  # of the first block, mxnet's alone
-    assert f'{(found.macs_per_image - projection) / 1e9:.3f}' == gmac
+def test_the_batch_norm_of_the_image_is_counted_separately(
+    depth, timm, mxnet, gmac, without_compiling
+):
+    run_plan = plan.make_plan(load_config(f'resnet{depth}'))
+    assert (run_plan.num_parameters, run_plan.num_input_norm_parameters) == (mxnet, 3)
+    projection = (
+        64 * 64 * 56 * 56 if depth < 50 else 0
+    )  # in the first block, only in the variant mxnet
+    assert f'{(run_plan.macs_per_image - projection) / 1e9:.3f}' == gmac
 
 
 def test_macs_follow_the_shapes():
@@ -119,26 +123,26 @@ def test_small_maps_cost_the_same_whichever_platform_computes_them():
 )
 def test_every_config_has_a_plan(name, without_compiling):
     config = load_config(name)
-    found = plan.make_plan(config, images_per_second=1000.0)
+    run_plan = plan.make_plan(config, images_per_second=1000.0)
     steps = 1_281_167 // config.batch_size if 'cifar' not in name else 390
-    assert (found.steps_per_epoch, found.num_steps) == (steps, steps * config.num_epochs)
-    assert len(found.learning_rates) == config.num_epochs
-    images = found.num_steps * config.batch_size
-    assert found.training_flops == 6 * found.macs_per_image * images
-    assert found.hours == pytest.approx(images / 1000 / 3600)
-    text = format_plan(found, config)
-    assert f'{found.num_parameters:,}' in text
+    assert (run_plan.steps_per_epoch, run_plan.num_steps) == (steps, steps * config.num_epochs)
+    assert len(run_plan.learning_rates) == config.num_epochs
+    images = run_plan.num_steps * config.batch_size
+    assert run_plan.training_flops == 6 * run_plan.macs_per_image * images
+    assert run_plan.hours == pytest.approx(images / 1000 / 3600)
+    text = format_plan(run_plan, config)
+    assert f'{run_plan.num_parameters:,}' in text
     assert text.isascii()
 
 
 def test_the_rates_are_those_of_training(tiny_config, without_compiling):
     tiny_config.num_epochs = 7
     tiny_config.schedule.boundaries_epochs = (3, 5.5)
-    found = plan.make_plan(tiny_config)
+    run_plan = plan.make_plan(tiny_config)
     schedule = schedules.make_schedule(tiny_config, 11)
-    assert found.steps_per_epoch == 11
-    assert found.learning_rates == tuple(float(schedule(epoch * 11)) for epoch in range(7))
-    assert len(set(found.learning_rates)) > 3
+    assert run_plan.steps_per_epoch == 11
+    assert run_plan.learning_rates == tuple(float(schedule(epoch * 11)) for epoch in range(7))
+    assert len(set(run_plan.learning_rates)) > 3
 
 
 def test_the_known_sizes_of_the_digits_are_those_of_the_data(tiny_config):
@@ -185,7 +189,7 @@ def test_memory_is_the_same_without_llvms_optimisation(tiny_config):
     assert plan._measure_activations(p_step, state, 32, 8) == optimised
 
 
-def test_other_data_is_measured_where_it_is(tmp_path, tiny_config, without_compiling):
+def test_unknown_data_is_read_for_its_sizes(tmp_path, tiny_config, without_compiling):
     for split, number in (('train', 6), ('validation', 2)):
         for name in ('cat', 'dog', 'eel'):
             folder = tmp_path / split / name
@@ -195,12 +199,12 @@ def test_other_data_is_measured_where_it_is(tmp_path, tiny_config, without_compi
     tiny_config.data.source = 'folder'
     tiny_config.data.dir = str(tmp_path)
     tiny_config.batch_size = 4
-    found = plan.make_plan(tiny_config)
-    assert (found.num_classes, found.num_train, found.num_validation) == (3, 18, 6)
-    assert (found.steps_per_epoch, found.num_steps) == (4, 8)
+    run_plan = plan.make_plan(tiny_config)
+    assert (run_plan.num_classes, run_plan.num_train, run_plan.num_validation) == (3, 18, 6)
+    assert (run_plan.steps_per_epoch, run_plan.num_steps) == (4, 8)
 
 
-def test_data_that_is_neither_known_nor_there_is_refused(tmp_path, tiny_config):
+def test_unknown_data_that_is_missing_is_refused(tmp_path, tiny_config):
     tiny_config.data.source = 'folder'
     tiny_config.data.dir = str(tmp_path / 'missing')
     with pytest.raises(InputError, match='config.data.dir'):
@@ -208,12 +212,12 @@ def test_data_that_is_neither_known_nor_there_is_refused(tmp_path, tiny_config):
 
 
 def test_devices_that_cannot_share_a_batch_are_refused(tiny_config):
-    with pytest.raises(InputError, match='multiple of the 3 devices'):
+    with pytest.raises(InputError, match=r'multiple of 3 \(3 devices\)'):
         plan.make_plan(tiny_config, num_devices=3)
 
 
 @pytest.mark.parametrize('speed', [0.0, -1.0, float('nan'), float('inf')])
-def test_a_speed_that_is_none_is_refused(tiny_config, speed):
+def test_a_speed_that_is_not_a_positive_number_is_refused(tiny_config, speed):
     with pytest.raises(InputError, match=f'images_per_second = {speed}: expected'):
         plan.make_plan(tiny_config, images_per_second=speed)
 
@@ -273,10 +277,10 @@ def test_the_command_prints_draws_and_ends_with_json(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     *_, line = result.stdout.splitlines()
-    found = json.loads(line)
-    assert (found['num_devices'], found['num_steps']) == (2, 220)
-    assert len(found['learning_rates']) == 20
-    assert found['hours'] == pytest.approx(220 * 128 / 100 / 3600)
+    printed = json.loads(line)
+    assert (printed['num_devices'], printed['num_steps']) == (2, 220)
+    assert len(printed['learning_rates']) == 20
+    assert printed['hours'] == pytest.approx(220 * 128 / 100 / 3600)
     assert 'compiler for CPUs' in result.stdout
     assert PIL.Image.open(io.BytesIO(figure.read_bytes())).size == (1200, 520)
     assert [path.name for path in tmp_path.iterdir()] == ['rate.png']
@@ -309,6 +313,6 @@ def test_bad_input_is_refused_with_status_2(arguments, expected):
 def test_resnet50_is_planned_without_its_data():
     result = run('--config=configs/resnet50.py', '--config.model.variant=timm', '--num_devices=4')
     assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout.splitlines()[-1])
-    assert (found['num_parameters'], found['macs_per_image']) == (25_549_352, 4_089_184_256)
-    assert 2**30 < found['activation_bytes'] < 2**35
+    printed = json.loads(result.stdout.splitlines()[-1])
+    assert (printed['num_parameters'], printed['macs_per_image']) == (25_549_352, 4_089_184_256)
+    assert 2**30 < printed['activation_bytes'] < 2**35

@@ -41,7 +41,7 @@ def page(run):
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('screen', [DESKTOP, PHONE], ids=['desktop', 'phone'])
-def test_the_page_opens_from_the_disk_without_a_complaint(screen, scheme, browser, page):
+def test_the_page_opens_from_the_disk_without_problems(screen, scheme, browser, page):
     browser.open(page, scheme=scheme, **screen)
     assert browser.problems == []
     assert browser.requests == [page]
@@ -61,11 +61,11 @@ def test_charts_follow_the_colours_of_the_page(browser, page):
     for scheme in 'light', 'dark':
         browser.open(page, scheme=scheme)
         shown[scheme] = browser.evaluate('[...document.images].map(image => image.currentSrc)')
-    same = [one == other for one, other in zip(shown['light'], shown['dark'], strict=True)]
-    assert same == [False, True, True, False]
+    equal = [light == dark for light, dark in zip(shown['light'], shown['dark'], strict=True)]
+    assert equal == [False, True, True, False]
 
 
-def test_who_wants_no_motion_gets_none(browser, page):
+def test_reduced_motion_replaces_the_animation(browser, page):
     browser.open(page, motion='reduce')
     kinds = browser.evaluate('[...document.images].map(image => image.currentSrc.slice(5, 14))')
     assert kinds == ['image/png'] * 4
@@ -147,7 +147,7 @@ def test_names_cannot_run_anything(browser, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('body', 'found'),
+    ('body', 'problem'),
     [
         ('<script>console.error("no")</script>', 'consoleAPICalled'),
         ('<script>undefined.x</script>', 'TypeError'),
@@ -159,11 +159,11 @@ def test_names_cannot_run_anything(browser, run, tmp_path):
         ),
     ],
 )
-def test_the_browser_would_tell(body, found, browser, tmp_path):
+def test_the_browser_reports_problems(body, problem, browser, tmp_path):
     (tmp_path / 'page.html').write_text(f'<!DOCTYPE html><title>x</title>{body}')
     browser.open((tmp_path / 'page.html').as_uri())
     assert browser.problems
-    if 'missing' in found:
-        assert any(address.endswith(found) for address in browser.requests)
-    elif found != 'consoleAPICalled':
-        assert found in str(browser.problems)
+    if 'missing' in problem:
+        assert any(address.endswith(problem) for address in browser.requests)
+    elif problem != 'consoleAPICalled':
+        assert problem in str(browser.problems)

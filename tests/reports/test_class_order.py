@@ -9,7 +9,7 @@ from resnet_jax.reports.class_order import MAX_CLASSES, order_classes
 
 
 def confuse(clusters, seed=0):
-    """Returns counts in which classes are only taken for others of their cluster."""
+    """Returns counts in which classes are only confused within their cluster."""
     rng = np.random.default_rng(seed)
     members = {index: cluster for cluster in clusters for index in cluster}
     labels = np.repeat(sorted(members), 40)
@@ -27,28 +27,28 @@ def test_index_order_is_that_of_the_classes():
 def test_similarity_brings_planted_clusters_together():
     order = order_classes(confuse(CLUSTERS), 'similarity')
     assert sorted(order) == list(range(12))
-    clusters = (order % 3).tolist()
-    assert sum(one != next_one for one, next_one in zip(clusters, clusters[1:], strict=False)) == 2
+    clusters = order % 3
+    assert np.count_nonzero(np.diff(clusters)) == 2
 
 
 def test_similarity_finds_a_chain():
-    """Class i is taken for its neighbours on a line whose places are shuffled."""
+    """Each class is confused with its neighbours on a line on which classes are shuffled."""
     place = np.random.default_rng(1).permutation(9)
-    at = np.argsort(place)
-    rows = [(at[i], at[j]) for i in range(9) for j in (i - 1, i, i + 1) if 0 <= j < 9]
+    line = np.argsort(place)
+    rows = [(line[i], line[j]) for i in range(9) for j in (i - 1, i, i + 1) if 0 <= j < 9]
     labels, predicted = np.array(rows).T
     counts = count_confusion(labels, predicted[:, None], num_examples=len(labels), num_classes=9)
-    found = place[order_classes(counts, 'similarity')]
-    assert found.tolist() in (list(range(9)), list(range(9))[::-1])
+    places = place[order_classes(counts, 'similarity')]
+    assert places.tolist() in (list(range(9)), list(range(9))[::-1])
 
 
-def test_classes_that_never_occur_do_no_harm():
+def test_classes_without_examples_or_predictions_are_ordered_too():
     counts = count_confusion(np.array([0, 5]), np.array([[0], [0]]), num_examples=2, num_classes=7)
     assert sorted(order_classes(counts, 'similarity')) == list(range(7))
 
 
 @pytest.mark.parametrize('number', [1, 2])
-def test_of_two_classes_there_is_one_order(number):
+def test_one_or_two_classes_keep_index_order(number):
     counts = count_confusion(
         np.zeros(3, int), np.zeros((3, 1), int), num_examples=3, num_classes=number
     )
@@ -60,5 +60,5 @@ def test_an_unknown_order_and_too_many_classes_are_refused():
     many = ConfusionCounts(none, none, none, none, 0, MAX_CLASSES + 1)
     with pytest.raises(InputError, match='--order=name: expected one of index, similarity'):
         order_classes(many, 'name')
-    with pytest.raises(InputError, match='at most 5,000 classes, found 5,001: take --order=index'):
+    with pytest.raises(InputError, match='at most 5,000 classes, found 5,001; use --order=index'):
         order_classes(many, 'similarity')

@@ -12,7 +12,7 @@ PREDICTIONS = {
     1: [(1, 2), (1, 0)],
     2: [(0, 1), (0, 2), (1, 0)],
 }
-"""Of four classes, the last of which no example has."""
+"""Two predictions for each example, by its class; a fourth class has no examples."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_each_class_that_has_examples_is_scored(counts):
     ]
 
 
-def test_worst_and_best_are_by_top5_then_top1_and_apart():
+def test_worst_and_best_are_sorted_by_top5_then_top1_and_share_no_class():
     scores = [ClassScore(i, 10, top1, top5, -1, 0) for i, (top1, top5) in enumerate(
         [(0.5, 0.9), (0.4, 0.9), (0.9, 0.95), (0.1, 0.2), (0.9, 0.95)]
     )]  # fmt: skip
@@ -50,7 +50,7 @@ def test_worst_and_best_are_by_top5_then_top1_and_apart():
     assert (len(worst), len(best)) == (2, 2)
 
 
-def test_scores_agree_with_the_accuracies_of_all():
+def test_scores_agree_with_the_accuracies_of_the_evaluation():
     rng = np.random.default_rng(0)
     labels = rng.integers(30, size=400)
     top_classes = np.argsort(rng.random((400, 30)), axis=1)[:, :5]
@@ -69,7 +69,7 @@ def test_scores_agree_with_the_accuracies_of_all():
         assert pair.top5_count == matrix[pair.true, pair.predicted]
 
 
-def test_nothing_decoded_gives_empty_lists():
+def test_without_decoded_examples_the_lists_are_empty():
     none = count_confusion(np.zeros(0, int), np.zeros((0, 5), int), num_examples=3, num_classes=9)
     assert (find_confused_pairs(none), score_classes(none)) == ([], [])
     assert find_worst_and_best([]) == ([], [])

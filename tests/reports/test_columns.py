@@ -1,4 +1,4 @@
-"""Reading a run's tables as arrays, and tables that are none."""
+"""Reading a run's tables as arrays: gaps, torn rows and damaged tables."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ def run(tmp_path):
     return Workdir(tmp_path)
 
 
-def test_columns_are_numbers_and_gaps(run):
+def test_columns_are_numbers_and_empty_cells_are_nan(run):
     (run.path / 'machine.csv').write_text('step,time_s,gpu0_power_w\n10,0.5,\n20,1.5,90\n')
-    table = read_machine(run)
-    assert list(table) == ['step', 'time_s', 'gpu0_power_w']
-    assert table['time_s'].tolist() == [0.5, 1.5]
-    assert np.isnan(table['gpu0_power_w'][0])
-    assert table['gpu0_power_w'][1] == 90
+    machine = read_machine(run)
+    assert list(machine) == ['step', 'time_s', 'gpu0_power_w']
+    assert machine['time_s'].tolist() == [0.5, 1.5]
+    assert np.isnan(machine['gpu0_power_w'][0])
+    assert machine['gpu0_power_w'][1] == 90
 
 
 def test_a_run_without_tables_has_no_columns(run):
@@ -32,16 +32,16 @@ def test_a_run_without_tables_has_no_columns(run):
 
 def test_metrics_are_read_by_name(run):
     run.write_metrics([dict.fromkeys(METRICS_COLUMNS, 'nan') | {'step': 5, 'epoch': 1}])
-    table = read_metrics(run)
-    assert list(table) == list(METRICS_COLUMNS)
-    assert (table['step'].tolist(), table['epoch'].tolist()) == ([5], [1])
-    assert np.isnan(table['train_loss']).all()
+    metrics = read_metrics(run)
+    assert list(metrics) == list(METRICS_COLUMNS)
+    assert (metrics['step'].tolist(), metrics['epoch'].tolist()) == ([5], [1])
+    assert np.isnan(metrics['train_loss']).all()
 
 
-def test_what_no_picture_can_show_is_a_gap(run):
+def test_numbers_too_large_to_draw_become_nan(run):
     (run.path / 'machine.csv').write_text('step,time_s,a,b\n1,1,1e300,-1e15\n')
-    table = read_machine(run)
-    assert all(np.isnan(table[name]).all() for name in 'ab')
+    machine = read_machine(run)
+    assert all(np.isnan(machine[name]).all() for name in 'ab')
 
 
 @pytest.mark.parametrize('torn', ['2', '2,3', '2,30,4.', '"'])
@@ -57,8 +57,8 @@ def test_a_row_that_is_being_written_is_left_out(run, torn):
 @pytest.mark.parametrize('row', ['1', '1,2,3,4', '1,2,cat', '1,,2', '1,inf,2', 'x,2,3', '1,"2,3'])
 def test_a_damaged_row_is_left_out(run, row):
     (run.path / 'machine.csv').write_text(f'step,time_s,a\n{row}\n7,8,9\n')
-    table = read_machine(run)
-    assert {name: column.tolist() for name, column in table.items()} == {
+    machine = read_machine(run)
+    assert {name: column.tolist() for name, column in machine.items()} == {
         'step': [7],
         'time_s': [8],
         'a': [9],
@@ -66,7 +66,7 @@ def test_a_damaged_row_is_left_out(run, row):
 
 
 @pytest.mark.parametrize(
-    ('text', 'found'),
+    ('text', 'message'),
     [
         ('', 'expected a table'),
         ('a,b\n1,2\n', "begins with the columns step, time_s, found 'a,b'"),
@@ -74,9 +74,9 @@ def test_a_damaged_row_is_left_out(run, row):
         ('step,time_s,a\n1,-1,2\n', 'expected a number of at least 0 in each row of time_s'),
     ],
 )
-def test_a_table_that_is_none_is_bad_input(text, found, run):
+def test_a_file_that_is_not_a_table_is_bad_input(text, message, run):
     (run.path / 'machine.csv').write_text(text)
-    with pytest.raises(InputError, match=found) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_machine(run)
     assert str(error.value).startswith(str(run.path / 'machine.csv'))
 

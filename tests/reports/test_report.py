@@ -56,13 +56,13 @@ def two_epochs(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def simulated(tmp_path_factory):
-    """A run of three evaluations of ImageNet's classes, with a machine of four GPUs."""
+    """A run with three evaluations of ImageNet's classes on a machine with four GPUs."""
     return write_run(tmp_path_factory.mktemp('run') / 'imagenet', 3, examples_per_class=10)
 
 
 @pytest.fixture
 def run(two_epochs, tmp_path):
-    """A copy that may be damaged."""
+    """A copy of the run, which a test can damage."""
     return Workdir(shutil.copytree(two_epochs.path, tmp_path / 'run'))
 
 
@@ -78,7 +78,7 @@ def test_every_evaluation_of_a_run_leaves_its_confusion(two_epochs):
             assert saved.counts.accuracy(k) == float(row[name])
 
 
-def test_a_run_that_is_continued_keeps_its_confusion_and_forgets_later_ones(tmp_path, two_epochs):
+def test_a_continued_run_keeps_its_confusion_and_deletes_that_of_later_steps(tmp_path, two_epochs):
     run = train(tmp_path / 'run', 1)
     before = run.confusion_file(5).read_bytes()
     shutil.copy(run.confusion_file(5), run.confusion_file(7))
@@ -94,7 +94,7 @@ def test_only_one_process_writes_the_confusion(writes_files, tmp_path):
     counts = count_confusion(
         np.array([0, 1]), np.array([[0, 1], [0, 1]]), num_examples=2, num_classes=2
     )
-    report = MetricsLogger(
+    logger = MetricsLogger(
         Workdir(tmp_path),
         metric_writers.MultiWriter([]),
         Terminal(io.StringIO()),
@@ -106,7 +106,7 @@ def test_only_one_process_writes_the_confusion(writes_files, tmp_path):
         steps_per_epoch=4,
         batch_size=2,
     )
-    report.add_row(6, 0.1, EvaluationResult('validation', 6, 2, 0, 0.7, 0.5, 1.0, counts, False))
+    logger.add_row(6, 0.1, EvaluationResult('validation', 6, 2, 0, 0.7, 0.5, 1.0, counts, False))
     assert Workdir(tmp_path).list_confusion_steps() == ([6] if writes_files else [])
     if writes_files:
         assert load_confusion(tmp_path / 'confusion' / '6.npz').epoch == 1.5
@@ -116,7 +116,7 @@ def test_a_confusion_that_cannot_be_written_stops_the_run(tmp_path):
     folder = tmp_path / 'run'
     folder.mkdir()
     (folder / 'confusion').write_text('in the way')
-    with pytest.raises(RunFailed, match='confusion: expected to make this folder, found: '):
+    with pytest.raises(RunFailed, match='confusion: this folder cannot be created: '):
         train(folder, 1)
 
 
@@ -163,7 +163,7 @@ def test_the_pairs_of_imagenet_are_keyed_by_synset_id(simulated):
 
 
 def measure_blocks(path):
-    """Returns how bright the planted clusters are, without the diagonal, and what is outside."""
+    """Returns the mean brightness inside and outside the planted clusters, without the diagonal."""
     pixels = np.asarray(PIL.Image.open(path).convert('L'), float)
     assert pixels.shape == (1000, 1000)
     corner = pixels[123:992, 101:970] - pixels.min()
@@ -190,33 +190,33 @@ def test_a_run_without_confusion_or_machine_shows_the_rest(run):
 
 
 @pytest.mark.parametrize(
-    ('damage', 'found'),
+    ('damage', 'message'),
     [
         (lambda run: (run.path / 'config.json').unlink(), 'expected the folder of a run'),
         (lambda run: run.metrics_csv.unlink(), 'expected at least one evaluation'),
         (lambda run: run.metrics_csv.write_text('a\n'), 'metrics.csv: expected a table'),
         (lambda run: run.confusion_file(5).write_bytes(b'PK'), '5.npz: expected the confusion'),
         (lambda run: (run.path / 'class_names.txt').unlink(), 'class_names.txt: expected'),
-        (lambda run: (run.path / 'machine.csv').write_text('a\n'), 'expected a column time_s'),
+        (lambda run: (run.path / 'machine.csv').write_text('a\n'), 'the columns step, time_s'),
         (lambda run: (run.path / 'environment.json').write_text('['), 'expected JSON'),
         (
             lambda run: shutil.copy(
                 write_run(run.path / 'other', 1, 1).confusion_file(5004), run.confusion
             ),
-            'expected counts of one network, found .10, 1000. classes',
+            'expected counts of one network, found .10, 1000. classes; delete the files',
         ),
     ],
 )
-def test_a_damaged_run_is_bad_input_and_leaves_no_report(damage, found, run):
+def test_a_damaged_run_is_bad_input_and_leaves_no_report(damage, message, run):
     damage(run)
-    with pytest.raises(InputError, match=found):
+    with pytest.raises(InputError, match=message):
         write_report(run)
     assert not run.report.exists()
 
 
 def test_a_report_that_cannot_be_written_says_why(run):
     run.report.write_text('in the way')
-    with pytest.raises(RunFailed, match='report: expected to make this folder'):
+    with pytest.raises(RunFailed, match='report: this folder cannot be created'):
         write_report(run)
 
 
@@ -237,7 +237,7 @@ HOSTILE = (
 )
 
 
-def test_hostile_names_are_only_words(run):
+def test_hostile_names_are_shown_as_text(run):
     run.write_class_names([f'{HOSTILE}{i}' for i in range(10)])
     run.write_environment({HOSTILE: {HOSTILE: [HOSTILE]}})
     html = write_report(run).read_text()
@@ -264,7 +264,7 @@ def test_the_command_prints_where_the_page_is(run):
     assert {path.name for path in run.report.iterdir()} == FILES
 
 
-def test_the_command_refuses_what_it_does_not_know(tmp_path):
+def test_the_command_refuses_a_missing_run_and_an_unknown_order(tmp_path):
     for arguments in ([f'--workdir={tmp_path}'], [f'--workdir={tmp_path}', '--order=name'], []):
         done = command(*arguments)
         assert done.returncode == 2

@@ -1,7 +1,7 @@
-"""A real Chromium without a window, driven over its DevTools protocol.
+"""Headless Chromium for tests, controlled over its DevTools protocol.
 
-The browser reads JSON messages from file descriptor 3 and writes them to 4, each ending with a zero
-byte (`--remote-debugging-pipe`): no port is opened and no driver is needed.
+The browser reads JSON messages from file descriptor 3 and writes them to file descriptor 4. Each
+message ends with a zero byte (`--remote-debugging-pipe`). No port and no driver are needed.
 """
 
 import base64
@@ -22,11 +22,11 @@ def find():
 
 
 class Chromium:
-    """A browser with one page; closes at the end of its `with`.
+    """A browser with one page, which closes at the end of the `with` block.
 
     Attributes:
-      problems: what the console, scripts and requests of the page complained about.
-      requests: the addresses that the page asked for, `data:` left out.
+      problems: errors and warnings of the page's console, scripts and requests.
+      requests: addresses that the page requested, without `data:` addresses.
     """
 
     def __init__(self):
@@ -35,7 +35,7 @@ class Chromium:
         reads, self._write = os.pipe()
         self._read, writes = os.pipe()
         command = [
-            # The shell puts the pipes where the browser looks for them.
+            # The shell connects the pipes to the descriptors that the browser uses.
             *('bash', '-c', f'exec "$@" 3<&{reads} 4>&{writes}', 'bash', find()),
             *('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'),
             *('--disable-background-networking', '--no-first-run', '--hide-scrollbars'),
@@ -83,7 +83,15 @@ class Chromium:
                 return answer['result']
 
     def open(self, address, *, width=1280, height=800, scheme='light', motion='no-preference'):
-        """Loads a page on a screen of a size in CSS pixels and waits until it is complete."""
+        """Loads a page and waits until it is complete.
+
+        Args:
+          address: URL of the page.
+          width: width of the screen in CSS pixels.
+          height: height of the screen in CSS pixels.
+          scheme: preferred colour scheme, 'light' or 'dark'.
+          motion: 'no-preference' or 'reduce'.
+        """
         self.problems, self.requests, self._events = [], [], []
         self.call(
             'Emulation.setDeviceMetricsOverride',
@@ -109,7 +117,7 @@ class Chromium:
         return answer['result'].get('value')
 
     def screenshot(self, *, whole=False):
-        """Returns a PNG of what is on the screen, or of the whole page."""
+        """Returns a PNG of the screen, or of the whole page."""
         answer = self.call('Page.captureScreenshot', captureBeyondViewport=whole)
         return base64.b64decode(answer['data'])
 
@@ -117,10 +125,10 @@ class Chromium:
         until = time.monotonic() + SECONDS
         while b'\0' not in self._bytes:
             ready, _, _ = select.select([self._read], [], [], max(until - time.monotonic(), 0))
-            assert ready, f'no word from the browser in {SECONDS} s'
-            more = os.read(self._read, 2**20)
-            assert more, f'the browser ended with status {self._process.wait(SECONDS)}'
-            self._bytes += more
+            assert ready, f'no message from the browser in {SECONDS} s'
+            received = os.read(self._read, 2**20)
+            assert received, f'the browser ended with status {self._process.wait(SECONDS)}'
+            self._bytes += received
         message, _, self._bytes = self._bytes.partition(b'\0')
         message = json.loads(message)
         self._note(message.get('method'), message.get('params', {}))

@@ -1,4 +1,4 @@
-"""Disks that are full or refuse."""
+"""Full and read-only disks for tests."""
 
 import contextlib
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 
 @contextlib.contextmanager
 def mounted(target, *arguments):
-    """Mounts something at a folder; gives False where that is not permitted."""
+    """Mounts a file system at a folder; yields whether that is permitted."""
     target.mkdir(exist_ok=True)
     if subprocess.run(['mount', *arguments, target], capture_output=True).returncode:
         yield False
@@ -18,7 +18,7 @@ def mounted(target, *arguments):
 
 
 def fill(folder):
-    """Takes all the room that there is."""
+    """Fills the disk of a folder."""
     with (folder / 'filler').open('wb', buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))

@@ -1,4 +1,4 @@
-"""A stand-in for NVML: two GPUs on a machine without one."""
+"""Fake NVML with two GPUs, for machines without a GPU."""
 
 import types
 
@@ -6,7 +6,12 @@ import pynvml
 
 
 class FakeNvml:
-    """Two GPUs that answer, unless a test says which call raises which error."""
+    """Fake of `pynvml`.
+
+    Args:
+      errors: NVML error that a call raises, by the name of the call.
+      count: number of GPUs.
+    """
 
     NVMLError = pynvml.NVMLError
     NVML_TEMPERATURE_GPU = pynvml.NVML_TEMPERATURE_GPU
@@ -30,12 +35,12 @@ class FakeNvml:
         return self.answer(f'nvmlDeviceGetHandleByIndex {index}', f'gpu {index}')
 
     def nvmlDeviceGetUtilizationRates(self, gpu):  # noqa: N802
-        found = types.SimpleNamespace(gpu=0 if gpu == 'gpu 0' else 97, memory=40)
-        return self.answer('nvmlDeviceGetUtilizationRates', found)
+        rates = types.SimpleNamespace(gpu=0 if gpu == 'gpu 0' else 97, memory=40)
+        return self.answer('nvmlDeviceGetUtilizationRates', rates)
 
     def nvmlDeviceGetMemoryInfo(self, gpu):  # noqa: N802
-        found = types.SimpleNamespace(total=12 * 2**30, used=11 * 2**30, free=2**30)
-        return self.answer('nvmlDeviceGetMemoryInfo', found)
+        memory = types.SimpleNamespace(total=12 * 2**30, used=11 * 2**30, free=2**30)
+        return self.answer('nvmlDeviceGetMemoryInfo', memory)
 
     def nvmlDeviceGetPowerUsage(self, gpu):  # noqa: N802
         return self.answer('nvmlDeviceGetPowerUsage', 149_500)

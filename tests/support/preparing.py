@@ -1,4 +1,4 @@
-"""Photographs to prepare, and what `prepare` makes of them."""
+"""Photographs for tests of `prepare`, and readers of the prepared data sets."""
 
 import io
 from pathlib import Path
@@ -34,9 +34,10 @@ WINDOWS = [  # left, top, width and height in a photograph of 640 x 427 px
 
 
 def write_photographs(root):
-    """Writes 15 JPEGs and PNGs for training and 6 for validation, of many sizes and no two alike.
+    """Writes 15 different images for training and 6 for validation, of many sizes.
 
-    Each class has some of every suffix; the first is one of scikit-learn's own files.
+    They are JPEGs and PNGs, and each class has every suffix. The first image is a file of
+    scikit-learn. Returns `root`.
     """
     for split, offset in {'train': 0, 'validation': 5}.items():
         for number in range(15 if split == 'train' else 6):
@@ -62,7 +63,7 @@ def folder_config(root, **data):
 
 
 def prepare_set(config, output, *encoding, request=None, stream=None):
-    """Prepares in this process, and returns the config that reads the result."""
+    """Prepares a data set in this process and returns the config that reads it."""
     screen = Terminal(stream or io.StringIO())
     prepare.prepare(config, output, Encoding(*encoding), screen, request or StopRequest())
     return prepared_config(config, output)
@@ -75,13 +76,13 @@ def prepared_config(config, output):
 
 
 def folder_of(config):
-    """Returns where the files of a prepared set lie."""
+    """Returns the folder of a prepared data set's files."""
     [folder] = Path(config.data.dir).glob('photographs/*')
     return folder
 
 
 def read_examples(config, split='train'):
-    """Returns the examples of a split in stored order, their images decoded to arrays."""
+    """Returns the examples of a split in stored order, with images decoded to arrays."""
     source = loading.load_source(config, split)
 
     def read(element):
@@ -95,7 +96,7 @@ def read_examples(config, split='train'):
 
 
 def read_files(folder):
-    """Returns the content of each file below a folder."""
+    """Returns the content of each file in a folder and its subfolders, by relative path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob('*'))
@@ -104,7 +105,7 @@ def read_files(folder):
 
 
 class StopAfter(StopRequest):
-    """A request to stop that comes when so many images are done."""
+    """A stop request that is made when `count` images are done."""
 
     def __init__(self, count, number):
         self._count, self._number = count, number

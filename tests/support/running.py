@@ -1,4 +1,4 @@
-"""The training command in processes of its own, and what it leaves behind."""
+"""Training command in separate processes, and readers of the files that it writes."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ DIGITS = 'configs/resnet18.py:digits'
 SMALL = ('--config.model.depth=8', '--config.model.width=8', '--config.keep_checkpoints=0')
 
 CLEAR = '\r\x1b[2K'
-"""What replaces the progress line."""
+"""Characters that erase the progress line."""
 
 
 class FakeTerminal(io.StringIO):
@@ -30,7 +30,7 @@ class FakeTerminal(io.StringIO):
 
 
 def start(config, workdir, *flags, **environment):
-    """Starts the command as a user would, without the settings of the tests' own process."""
+    """Starts the command as a user does, without the settings of the test process."""
     unset = ('NPROC', 'XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
     variables = {key: value for key, value in os.environ.items() if key not in unset}
     return subprocess.Popen(
@@ -45,7 +45,7 @@ def start(config, workdir, *flags, **environment):
 
 
 def finish(process, status=0, seconds=240):
-    """Waits for the end of a command, and returns what it printed."""
+    """Waits for the end of a command and returns its output."""
     output, _ = process.communicate(timeout=seconds)
     assert process.returncode == status, output
     return output
@@ -56,7 +56,7 @@ def run(config, workdir, *flags, status=0):
 
 
 def wait_until(condition, process, seconds=120):
-    """Waits for a condition while the process lives."""
+    """Waits for a condition; fails if the process ends or the time is up."""
     until = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[0]
@@ -65,7 +65,7 @@ def wait_until(condition, process, seconds=120):
 
 
 def command(name, *arguments, **environment):
-    """Runs a command of the package to its end, its output apart."""
+    """Runs a command of the package to its end; stdout and stderr are captured separately."""
     return subprocess.run(
         [sys.executable, '-m', f'resnet_jax.{name}', *map(str, arguments)],
         capture_output=True,
@@ -79,13 +79,13 @@ MEASURED = ('images_per_second', 'input_wait_fraction')
 
 
 def read_rows(workdir):
-    """Returns the rows of the metrics, without the one column that is a measurement of time."""
+    """Returns the rows of `metrics.csv`, without the columns that depend on the speed."""
     rows = list(csv.DictReader((workdir / 'metrics.csv').open()))
     return [{key: row[key] for key in row if key not in MEASURED} for row in rows]
 
 
 def read_state(workdir, step):
-    """Returns the arrays of a checkpoint as they lie on the disk."""
+    """Returns the arrays of a checkpoint as they are stored on the disk."""
     path = (workdir / 'checkpoints' / str(step) / 'state').absolute()
     reader = ocp.PyTreeCheckpointer()
     as_numpy = jax.tree.map(
@@ -95,12 +95,13 @@ def read_state(workdir, step):
     return reader.restore(path, restore_args=as_numpy)
 
 
-def assert_same_state(one, other, step):
-    jax.tree.map(np.testing.assert_array_equal, read_state(one, step), read_state(other, step))
+def assert_same_state(workdir, reference, step):
+    states = read_state(workdir, step), read_state(reference, step)
+    jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 def read_tensorboard_steps(workdir, tag):
-    """Returns the steps of a scalar as TensorBoard shows them, all of them."""
+    """Returns all steps of a scalar that TensorBoard shows."""
     folder = str(workdir / 'tensorboard')
     accumulator = EventAccumulator(folder, size_guidance={TENSORS: 0}).Reload()
     if tag not in accumulator.Tags()['tensors']:
@@ -108,12 +109,12 @@ def read_tensorboard_steps(workdir, tag):
     return [event.step for event in accumulator.Tensors(tag)]
 
 
-def assert_close_state(one, other, step):
-    """Compares to the rounding of some steps, relative to each array's largest value."""
-    for (path, array), reference in zip(
-        jax.tree_util.tree_leaves_with_path(read_state(one, step)),
-        jax.tree.leaves(read_state(other, step)),
+def assert_close_state(workdir, reference, step):
+    """Compares up to the rounding of a few steps, relative to each array's largest value."""
+    for (path, actual), expected in zip(
+        jax.tree_util.tree_leaves_with_path(read_state(workdir, step)),
+        jax.tree.leaves(read_state(reference, step)),
         strict=True,
     ):
-        scale = np.abs(reference).max()
-        np.testing.assert_allclose(array, reference, rtol=0, atol=1e-4 * scale, err_msg=str(path))
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * scale, err_msg=str(path))

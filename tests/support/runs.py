@@ -1,4 +1,4 @@
-"""A small run on digits, and images to predict."""
+"""Config of a small run on digits, and PNG encoding of images to predict."""
 
 import io
 

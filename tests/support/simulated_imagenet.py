@@ -1,9 +1,9 @@
-"""A run on ImageNet that never was: its folder, with confusion counts of two planted clusters.
+"""Folder of a simulated ImageNet run, with confusion counts that contain two clusters.
 
-    python tests/simulated_imagenet.py FOLDER [EVALUATIONS]
+    python tests/support/simulated_imagenet.py FOLDER [EVALUATIONS]
 
-The network learns over the epochs. What it gets wrong it takes for a class of the same cluster
-(animals 0-397, everything else 398-999), mostly a neighbour.
+The network gets better from epoch to epoch. It confuses classes mostly with neighbours in the same
+cluster (animals 0-397, everything else 398-999).
 """
 
 import csv
@@ -25,7 +25,13 @@ STEPS_PER_EPOCH = 5004
 
 
 def draw_top_classes(labels, skill, rng):
-    """Returns five different classes for each label, int `[N, 5]`, better ones with more skill."""
+    """Returns five different predicted classes for each label, int `[N, 5]`.
+
+    Args:
+      labels: int `[N]`.
+      skill: 0-1; with more skill, more predictions are right.
+      rng: NumPy's random generator.
+    """
     number = len(labels)
     low = np.where(labels < FIRST_OBJECT, 0, FIRST_OBJECT)[:, None]
     high = np.where(labels < FIRST_OBJECT, FIRST_OBJECT, NUM_CLASSES)[:, None]
@@ -51,7 +57,7 @@ def draw_top_classes(labels, skill, rng):
 
 
 def write_run(folder, num_evaluations=30, examples_per_class=50, seed=0):
-    """Writes all that a run leaves and the report reads, and returns its `Workdir`."""
+    """Writes all files of a run that the report reads, and returns its `Workdir`."""
     rng = np.random.default_rng(seed)
     config = data_sets.use_data(schema.get_config(), 'imagenet2012')
     config.num_epochs = num_evaluations
@@ -85,8 +91,8 @@ def write_machine(path, rng, num_epochs, num_gpus=4):
     """Writes a table of four busy GPUs, with a dip at the end of each epoch."""
     columns = ['step', 'time_s']
     for i in range(num_gpus):
-        columns += [f'gpu{i}_{what}' for what in ('utilisation_percent', 'memory_used_bytes')]
-        columns += [f'gpu{i}_{what}' for what in ('memory_total_bytes', 'power_w')]
+        columns += [f'gpu{i}_{name}' for name in ('utilisation_percent', 'memory_used_bytes')]
+        columns += [f'gpu{i}_{name}' for name in ('memory_total_bytes', 'power_w')]
         columns += [f'gpu{i}_temperature_c', f'device{i}_memory_in_use_bytes']
     columns += ['host_cpu_percent', 'host_memory_used_bytes', 'process_memory_bytes']
     columns += ['images_per_second', 'input_wait_fraction']

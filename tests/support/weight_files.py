@@ -1,4 +1,4 @@
-"""Files of weights as other frameworks write them, and random networks to fill them with."""
+"""Weight files in the formats of other frameworks, and random weights for them."""
 
 import math
 import struct
@@ -23,27 +23,27 @@ def make_model(depth, variant, stem='cifar', width=4, num_classes=5):
 
 
 def random_variables(model):
-    """Returns random arrays, the statistics and biases too, by their paths."""
+    """Returns random arrays by path, including biases and running statistics."""
     rng = np.random.default_rng(0)
-    found = {}
+    variables = {}
     abstract = traverse_util.flatten_dict(initialization.abstract_variables(model, 32))
     for path, array in abstract.items():
         if path[-1] == 'kernel':
             deviation = math.prod(array.shape[:-1]) ** -0.5
-            found[path] = rng.normal(0, deviation, array.shape).astype('f')
+            variables[path] = rng.normal(0, deviation, array.shape).astype('f')
         else:
             low, high = (0.5, 1.5) if path[-1] in ('scale', 'var') else (-0.5, 0.5)
-            found[path] = rng.uniform(low, high, array.shape).astype('f')
-    return found
+            variables[path] = rng.uniform(low, high, array.shape).astype('f')
+    return variables
 
 
 def to_params(arrays, version=2, **changes):
     """Returns the content of a `.params` file.
 
     Args:
-      arrays: by name.
-      version: 0 to 3, of MXNet's format of an array.
-      **changes: `count` and `num_names` to claim in place of the true numbers.
+      arrays: arrays by name.
+      version: version of MXNet's array format, 0 to 3.
+      **changes: wrong values of `count` and `num_names` to write instead of the true numbers.
     """
     parts = [struct.pack('<QQQ', 0x112, 0, changes.get('count', len(arrays)))]
     dtypes = {'f4': 0, 'f8': 1, 'f2': 2, 'i4': 4}
@@ -63,7 +63,7 @@ def to_params(arrays, version=2, **changes):
 
 
 def keras_resnet_v2(width, blocks, num_classes):
-    """Returns `keras.applications`' ResNet v2 at another size, with random statistics."""
+    """Returns the ResNet v2 of `keras.applications` in another size, with random statistics."""
     import keras
     from keras.src.applications.resnet import stack_residual_blocks_v2
 
@@ -86,7 +86,7 @@ def keras_resnet_v2(width, blocks, num_classes):
 
 
 def randomise(model):
-    """Draws what a new Keras model has at 0 or 1."""
+    """Sets the weights that are 0 or 1 in a new Keras model to random numbers."""
     rng = np.random.default_rng(0)
     for weight in model.weights:
         kind = weight.path.rsplit('/', 1)[-1]

@@ -1,4 +1,4 @@
-"""Runs that change between blocks in loops and blocks by name."""
+"""Runs that switch between `scan_blocks` on and off."""
 
 import csv
 
@@ -15,7 +15,7 @@ from resnet_jax.training import loop
 pytestmark = pytest.mark.slow
 
 
-def leaf(tree, path):
+def leaf_at(tree, path):
     for key in path:
         tree = tree[key.key]
     return tree
@@ -30,7 +30,7 @@ def train(config, folder, scan_blocks, num_epochs):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Two epochs: unlooped, looped, and each half in one of the ways."""
+    """Runs of two epochs: without loops, with loops, and with loops in the first epoch only."""
     from resnet_jax.config import data_sets, schema
 
     config = data_sets.use_data(schema.get_config(), 'digits')
@@ -42,35 +42,38 @@ def runs(tmp_path_factory):
     config.optimizer.learning_rate = 0.001
     config.ema_decay = 0.9
     folder = tmp_path_factory.mktemp('runs')
-    for name, ways in {'plain': [False] * 2, 'looped': [True] * 2, 'mixed': [True, False]}.items():
-        for num_epochs, scan_blocks in enumerate(ways, 1):
+    settings = {'plain': [False] * 2, 'looped': [True] * 2, 'mixed': [True, False]}
+    for name, scan_blocks_by_epoch in settings.items():
+        for num_epochs, scan_blocks in enumerate(scan_blocks_by_epoch, 1):
             train(config, folder / name, scan_blocks, num_epochs)
     return folder
 
 
 @pytest.mark.parametrize('name', ['looped', 'mixed'])
-def test_a_run_may_change_between_both(runs, name):
-    expected, found = read_state(runs / 'plain', 2), read_state(runs / name, 2)
-    assert jax.tree.structure(expected) == jax.tree.structure(found)
-    for path, old in jax.tree_util.tree_leaves_with_path(expected['params']):
-        np.testing.assert_allclose(leaf(found['params'], path), old, atol=1e-5, err_msg=str(path))
-    # Of a million activations some lie within rounding of 0, where ReLU's gradient jumps: single
+def test_a_run_can_switch_between_loops_and_no_loops(runs, name):
+    expected, actual = read_state(runs / 'plain', 2), read_state(runs / name, 2)
+    assert jax.tree.structure(expected) == jax.tree.structure(actual)
+    for path, plain in jax.tree_util.tree_leaves_with_path(expected['params']):
+        np.testing.assert_allclose(
+            leaf_at(actual['params'], path), plain, atol=1e-5, err_msg=str(path)
+        )
+    # Some of a million activations are 0 but for rounding. ReLU's gradient jumps there, so single
     # sums over the images differ by 0.2 %.
-    for old, new in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
-        np.testing.assert_allclose(new, old, rtol=0, atol=5e-3 * np.abs(old).max())
+    for plain, looped in zip(jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True):
+        np.testing.assert_allclose(looped, plain, rtol=0, atol=5e-3 * np.abs(plain).max())
     rows = [list(csv.DictReader((runs / run / 'metrics.csv').open())) for run in ('plain', name)]
-    for old, new in zip(*rows, strict=True):
-        assert float(new['train_loss']) == pytest.approx(float(old['train_loss']), rel=1e-4)
+    for plain, looped in zip(*rows, strict=True):
+        assert float(looped['train_loss']) == pytest.approx(float(plain['train_loss']), rel=1e-4)
 
 
-def test_both_are_evaluated_and_exported_alike(runs, tmp_path):
+def test_runs_with_and_without_loops_are_evaluated_and_exported_alike(runs, tmp_path):
     plain, looped = (Run(runs / name) for name in ('plain', 'looped'))
     assert looped.config.model.scan_blocks
     assert looped.evaluate(checkpoint='latest').loss == pytest.approx(
         plain.evaluate(checkpoint='latest').loss, rel=1e-4
     )
     image = np.full((8, 8, 3), 90, np.uint8)
-    [one], [other] = (run.predictor('latest').predict([image]) for run in (plain, looped))
-    assert one[0].name == other[0].name
+    [expected], [actual] = (run.predictor('latest').predict([image]) for run in (plain, looped))
+    assert actual[0].name == expected[0].name
     looped.export(tmp_path / 'model.safetensors', file_format='safetensors')
     assert b'stage2_block3/conv1/kernel' in (tmp_path / 'model.safetensors').read_bytes()

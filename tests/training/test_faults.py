@@ -1,4 +1,4 @@
-"""Full disks, folders that refuse or vanish or are taken, hostile files, and exit statuses."""
+"""Faults: full disks, folders that are read-only, missing or in use, and hostile files."""
 
 import contextlib
 import errno
@@ -55,7 +55,7 @@ def train(folder, **fields):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """A run that nobody disturbs, in a process of its own."""
+    """Undisturbed run in a process of its own."""
     folder = tmp_path_factory.mktemp('whole') / 'run'
     run(DIGITS, folder, *FLAGS)
     return folder
@@ -80,7 +80,7 @@ def read_all(folder):
 
 
 def stop_between_saves(process, checkpoints):
-    """Halts a process at a moment when it has been writing no checkpoint for a while."""
+    """Halts a process at a moment when it writes no checkpoint."""
     while True:
         process.send_signal(signal.SIGSTOP)
         saved = [path for path in checkpoints.iterdir() if path.name.isdigit()]
@@ -100,12 +100,12 @@ def test_a_full_disk_ends_the_command_and_after_making_room_it_continues(whole, 
         def leave_no_room(process):
             if is_small:
                 fill(disk)
-            else:  # no file of the process may grow, which to it is much the same
+            else:  # no file of the process can grow, which has the same effect
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
 
         process = start(DIGITS, folder, *FLAGS)
         wait_until((folder / 'checkpoints' / '15').exists, process)
-        # In the middle of a write, threads of TensorStore's print tracebacks that nobody can catch.
+        # During a write, threads of TensorStore print tracebacks that cannot be caught.
         stop_between_saves(process, folder / 'checkpoints')
         leave_no_room(process)
         process.send_signal(signal.SIGCONT)
@@ -141,13 +141,13 @@ def test_a_folder_that_cannot_be_written_is_bad_input_but_can_be_read(whole, tmp
         if is_mounted:
             remount = ['mount', '-o', 'remount,bind,ro', folder]
             subprocess.run(remount, check=True)
-            where = folder
-        else:  # a file instead of a folder, since to root no mode is read-only
+            workdir = folder
+        else:  # a file in place of a folder, because root can write to any folder
             shutil.copytree(whole, folder, dirs_exist_ok=True)
-            where = folder / 'metrics.csv' / 'run'
+            workdir = folder / 'metrics.csv' / 'run'
         before = read_all(folder)
-        output = run(DIGITS, where, *FLAGS, '--config.num_epochs=21', status=2)
-        assert f'--workdir={where}: expected a folder to write into' in output
+        output = run(DIGITS, workdir, *FLAGS, '--config.num_epochs=21', status=2)
+        assert f'--workdir={workdir}: expected a folder to write into' in output
         assert 'Traceback' not in output
         assert read_all(folder) == before
         result = Run(folder).evaluate('validation', 'latest')
@@ -187,7 +187,7 @@ def test_two_commands_do_not_train_in_one_folder(tmp_path, whole):
         assert read_all(folder) == before
     finally:
         first.send_signal(signal.SIGCONT)
-    assert f'--workdir={folder}: expected a folder in which nobody works' in output
+    assert f'--workdir={folder}: expected a folder that no other process uses' in output
     assert 'Traceback' not in output
     finish(first)
     assert_same_run(folder, whole)
@@ -326,7 +326,7 @@ def test_a_config_cannot_ask_for_a_data_set_that_is_code_from_elsewhere(
 
 
 @pytest.mark.parametrize('text', [None, '', 'step,epoch\n', 'step\nx\n', 'epoch\n1\n', '\x00\n'])
-def test_a_lost_or_broken_table_of_metrics_is_no_traceback(text, one_epoch, tmp_path):
+def test_a_missing_or_damaged_metrics_csv_prints_no_traceback(text, one_epoch, tmp_path):
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     (folder / 'metrics.csv').unlink()
     if text is not None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def make_config(initial_weights, **fields):
-    """Digits, five steps an epoch, the 8-layer network of `backbone`."""
+    """Returns a config for digits: five steps an epoch, the 8-layer network of `backbone`."""
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.update_from_flattened_dict(
         {
@@ -48,7 +48,7 @@ def train(folder, config):
 
 @pytest.fixture(scope='module')
 def backbone(tmp_path_factory):
-    """A run at step 0 with random weights and statistics for seven classes."""
+    """Run at step 0 with random weights and statistics for seven classes."""
     folder = tmp_path_factory.mktemp('runs') / 'imported'
     config = make_config('', model__num_classes=7)
     variables = weight_files.random_variables(
@@ -61,7 +61,7 @@ def backbone(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def frozen(backbone, tmp_path_factory):
-    """Two epochs of the head alone, with everything that could touch the rest."""
+    """Run of two epochs with a frozen backbone, and all options that could change the backbone."""
     folder = tmp_path_factory.mktemp('runs') / 'frozen'
     fields = {'weight_decay': 0.01, 'decay_all_parameters': True, 'frozen': 'backbone'}
     train(folder, make_config(backbone, **{f'optimizer__{k}': v for k, v in fields.items()}))
@@ -69,10 +69,10 @@ def frozen(backbone, tmp_path_factory):
 
 
 def test_a_frozen_backbone_keeps_every_bit_and_its_statistics(backbone, frozen):
-    given, found = read_state(backbone, 0), read_state(frozen, 10)
-    for part in given['params'].keys() - {'head'}:
-        jax.tree.map(np.testing.assert_array_equal, given['params'][part], found['params'][part])
-    jax.tree.map(np.testing.assert_array_equal, given['batch_stats'], found['batch_stats'])
+    before, after = read_state(backbone, 0), read_state(frozen, 10)
+    for part in before['params'].keys() - {'head'}:
+        jax.tree.map(np.testing.assert_array_equal, before['params'][part], after['params'][part])
+    jax.tree.map(np.testing.assert_array_equal, before['batch_stats'], after['batch_stats'])
 
 
 def test_the_head_alone_learns(frozen):
@@ -89,17 +89,17 @@ def test_a_frozen_run_continues_as_if_it_had_not_stopped(backbone, frozen, tmp_p
     assert_same_state(tmp_path / 'run', frozen, 10)
 
 
-def test_another_number_of_classes_begins_a_new_head_and_says_so(backbone, tmp_path, caplog):
+def test_another_number_of_classes_re_initialises_the_head_and_logs_it(backbone, tmp_path, caplog):
     tiny = {'num_epochs': 1, 'optimizer__learning_rate': 1e-12, 'optimizer__nesterov': False}
     with caplog.at_level(logging.INFO, logger='absl'):
         train(tmp_path / 'run', make_config(backbone, **tiny))
-    assert f'the head begins anew: 10 classes here, 7 in {backbone}' in caplog.text
-    given, found = read_state(backbone, 0)['params'], read_state(tmp_path / 'run', 5)['params']
+    assert f'the head is re-initialised: 10 classes here, 7 in {backbone}' in caplog.text
+    before, after = read_state(backbone, 0)['params'], read_state(tmp_path / 'run', 5)['params']
     np.testing.assert_allclose(
-        found['stem']['conv']['kernel'], given['stem']['conv']['kernel'], rtol=0, atol=1e-7
+        after['stem']['conv']['kernel'], before['stem']['conv']['kernel'], rtol=0, atol=1e-7
     )
-    assert found['head']['kernel'].shape == (16, 10)
-    assert np.std(found['head']['kernel']) > 0.1
+    assert after['head']['kernel'].shape == (16, 10)
+    assert np.std(after['head']['kernel']) > 0.1
     assert 'config.data.mean' not in caplog.text
 
 
@@ -118,10 +118,10 @@ def test_the_same_number_of_classes_keeps_the_head(backbone, tmp_path, caplog):
             {},
         )
         train(tmp_path / 'run', config)
-    found = read_state(tmp_path / 'run', 5)['params']['head']['kernel']
-    given = variables['params', 'head', 'kernel']
-    np.testing.assert_allclose(found, given, rtol=0, atol=1e-7)
-    assert 'begins anew' not in caplog.text
+    after = read_state(tmp_path / 'run', 5)['params']['head']['kernel']
+    before = variables['params', 'head', 'kernel']
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-7)
+    assert 're-initialised' not in caplog.text
     assert 'config.data.std = (1.0, 2.0, 3.0)' in caplog.text
 
 
@@ -134,7 +134,7 @@ def test_weights_of_another_variant_are_refused_though_their_arrays_fit(backbone
 
 @pytest.fixture(scope='module')
 def cifar_folder(shared_data, tmp_path_factory):
-    """600 images that are read as a folder of classes, the same for training and validation."""
+    """Folder of classes with 600 images, which are used for training and validation."""
     folder = tmp_path_factory.mktemp('cifar')
     data = np.load(shared_data / 'cifar10_train_4000.npz')
     images, labels = data['image'], data['label']

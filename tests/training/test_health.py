@@ -1,4 +1,4 @@
-"""The check of a state: numbers that are not finite, and devices that differ."""
+"""Health check of a state: numbers that are not finite, and devices that differ."""
 
 import functools
 import math
@@ -18,7 +18,7 @@ PARTS = ('params', 'batch_stats', 'opt_state', 'ema_params', 'ema_batch_stats')
 
 
 def make_state():
-    """Returns arrays of numbers between 0.01 and 0.99, which no flipped bit makes nan or inf."""
+    """Returns a state of numbers between 0.01 and 0.99; no flipped bit makes them nan or inf."""
     rng = np.random.default_rng(0)
 
     def draw(*shape):
@@ -46,7 +46,7 @@ def health_check(num_devices):
 
 
 def check(states):
-    """Checks a state of which each device has a copy of its own."""
+    """Runs the check on a state of which each device has its own copy."""
     run, mesh = health_check(len(states))
 
     def place(*copies):
@@ -77,7 +77,7 @@ def test_a_good_state_passes(num_devices):
     check([make_state()] * num_devices)
 
 
-def test_greatest_and_least_numbers_are_finite():
+def test_the_greatest_and_smallest_float32_numbers_are_finite():
     def change(numbers):
         numbers[:3] = np.finfo(np.float32).max, np.finfo(np.float32).min, 1e-45
 
@@ -109,7 +109,7 @@ def test_a_number_that_is_not_finite_on_one_device_only_fails_the_steps(device, 
 def test_a_device_with_another_low_bit_is_named(device):
     states = [make_state()] * 4
     states[device] = flip(states[device], leaf=1, word=40, bit=0)
-    named = f'found others on device {jax.devices()[device].id} of process 0\\.'
+    named = f'found different ones on device {jax.devices()[device].id} of process 0\\.'
     with pytest.raises(RunFailed, match=f'^steps 8 to 12: expected the same .*{named}'):
         check(states)
 
@@ -122,7 +122,7 @@ def test_several_devices_that_differ_are_all_named():
 
 
 @pytest.mark.parametrize('bit', range(32))
-def test_each_bit_of_any_array_shows(bit):
+def test_a_flip_of_any_bit_in_any_array_is_noticed(bit):
     rng = np.random.default_rng(bit)
     state = make_state()
     for leaf, array in enumerate(jax.tree.leaves(state)):
@@ -135,7 +135,7 @@ def test_each_bit_of_any_array_shows(bit):
 
 @pytest.mark.parametrize('bit', [0, 15, 30, 31])
 @pytest.mark.parametrize('words', [(0, 1), (0, 89), (3, 4, 5, 6)])
-def test_the_same_bit_in_several_words_shows(words, bit):
+def test_flips_of_the_same_bit_in_several_words_are_noticed(words, bit):
     states = [make_state()] * 4
     for word in words:
         states[2] = flip(states[2], 1, word, bit)
@@ -143,7 +143,7 @@ def test_the_same_bit_in_several_words_shows(words, bit):
         check(states)
 
 
-def test_words_that_changed_places_show():
+def test_swapped_words_are_noticed():
     def swap(numbers):
         numbers[[3, 50]] = numbers[[50, 3]]
 

@@ -1,4 +1,4 @@
-"""Training runs from start to end, in process: files, resume, what may change."""
+"""Complete training runs in this process: their files, continuing them, fields that can change."""
 
 import csv
 import io
@@ -50,7 +50,7 @@ COLUMNS = [
 
 
 def make_config(**fields):
-    """Digits, five steps an epoch, a constant rate: runs of seconds that may grow."""
+    """Returns a config for digits: five steps an epoch, a constant learning rate, a few seconds."""
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.update_from_flattened_dict(
         {
@@ -93,8 +93,8 @@ def one_epoch(tmp_path_factory):
 
 
 def test_a_run_leaves_its_files(straight_run):
-    found = {path.name for path in straight_run.iterdir()}
-    assert found >= {
+    names = {path.name for path in straight_run.iterdir()}
+    assert names >= {
         'config.json',
         'environment.json',
         'class_names.txt',
@@ -148,7 +148,7 @@ def test_the_same_command_again_says_complete_and_changes_nothing(straight_run, 
     assert list_files(straight_run) == before
 
 
-def test_a_run_that_was_continued_is_the_run_that_was_not(straight_run, one_epoch, tmp_path):
+def test_a_continued_run_equals_one_that_was_not_interrupted(straight_run, one_epoch, tmp_path):
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     train(folder, num_epochs=2)
     assert read_rows(folder) == read_rows(straight_run)
@@ -211,11 +211,11 @@ def test_a_run_starts_from_the_weights_of_another(straight_run, tmp_path):
     )
     rows = read_rows(folder)
     assert [row['step'] for row in rows] == ['5']
-    found, given = read_state(folder, 5), read_state(straight_run, 10)
-    for a, b in zip(
-        jax.tree.leaves(found['params']), jax.tree.leaves(given['params']), strict=True
+    after, before = read_state(folder, 5), read_state(straight_run, 10)
+    for array, expected in zip(
+        jax.tree.leaves(after['params']), jax.tree.leaves(before['params']), strict=True
     ):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(array, expected, rtol=0, atol=1e-7)
     accuracy = float(read_rows(straight_run)[-1]['validation_top1'])
     assert float(rows[0]['validation_top1']) == pytest.approx(accuracy, abs=3 / 360)
 
@@ -247,7 +247,7 @@ def test_sums_of_metrics_survive_a_checkpoint_between_evaluations(tmp_path, capl
     assert [row['step'] for row in read_rows(whole)] == ['10']
     assert {path.name for path in (whole / 'checkpoints').iterdir()} == {'5', '10'}
     [message] = [text for text in caplog.messages if 'boundaries_epochs' in text]
-    assert '2, 5 never fire in a run of 2 epochs' in message
+    assert '2, 5 have no effect in a run of 2 epochs' in message
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / 'checkpoints' / '10')
     (cut / 'metrics.csv').unlink()
@@ -287,7 +287,7 @@ def test_a_batch_that_four_devices_cannot_share_is_an_error(tmp_path):
 
 def test_on_a_terminal_a_progress_line_is_replaced_and_taken_away(one_epoch, tmp_path, monkeypatch):
     monkeypatch.setenv('COLUMNS', '120')
-    monkeypatch.setattr(metrics_logger, 'NOTABLE_WAIT', 1.0)  # not to depend on the machine's load
+    monkeypatch.setattr(metrics_logger, 'NOTABLE_WAIT', 1.0)  # independent of the machine's load
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     before, *lines, last = train(folder, FakeTerminal(), log_every_steps=4).split(CLEAR)
     assert before == last == ''
@@ -301,8 +301,8 @@ def test_on_a_terminal_a_progress_line_is_replaced_and_taken_away(one_epoch, tmp
         )
 
 
-def poison_the_weights_behind(bad_step, monkeypatch):
-    """Lets a step leave weights that are nan."""
+def poison_the_weights_after(bad_step, monkeypatch):
+    """Makes a step return weights that are nan."""
     make_train_step = loop.steps.make_train_step
 
     def make_poisoned_step(*arguments):
@@ -320,25 +320,25 @@ def poison_the_weights_behind(bad_step, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('bad_step', 'found'),
+    ('bad_step', 'message'),
     [
         (6, '^step 7: expected a finite loss, found nan'),
-        (10, '^steps 6 to 10: expected finite parameters'),  # which no loss has seen yet
+        (10, '^steps 6 to 10: expected finite parameters'),  # before a loss is computed with them
     ],
 )
 def test_numbers_that_are_not_finite_stop_the_run_and_are_never_saved(
-    one_epoch, straight_run, tmp_path, monkeypatch, bad_step, found
+    one_epoch, straight_run, tmp_path, monkeypatch, bad_step, message
 ):
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     saved = list_files(folder / 'checkpoints')
     steps_done = []
     add = MetricsLogger.add
     with monkeypatch.context() as patch:
-        poison_the_weights_behind(bad_step, patch)
+        poison_the_weights_after(bad_step, patch)
         patch.setattr(
-            MetricsLogger, 'add', lambda self, *a: steps_done.append(a[0]) or add(self, *a)
+            MetricsLogger, 'add', lambda self, *args: steps_done.append(args[0]) or add(self, *args)
         )
-        with pytest.raises(RunFailed, match=found):
+        with pytest.raises(RunFailed, match=message):
             train(folder, num_epochs=2, log_every_steps=2)
     assert steps_done[-1] <= bad_step + 1 + 2
     assert list_files(folder / 'checkpoints') == saved
@@ -373,15 +373,15 @@ def test_a_learning_rate_that_makes_the_loss_nan_stops_the_run(tmp_path, caplog)
 
 
 class StopInTheFirstEvaluation(StopRequest):
-    """A signal that comes before the second batch of the first evaluation."""
+    """Request to stop before the second batch of the first evaluation."""
 
     def __init__(self):
         super().__init__()
-        self.looks = 0
+        self.num_checks = 0
 
     def raise_if_made(self):
-        self.looks += 1
-        if self.looks == 3:  # the first is before the first step
+        self.num_checks += 1
+        if self.num_checks == 3:  # the first check is before the first step
             self.signal = signal.SIGTERM
         super().raise_if_made()
 
@@ -395,7 +395,7 @@ def stopped_in_evaluation(tmp_path_factory):
     return folder
 
 
-def test_a_run_that_was_stopped_in_an_evaluation_begins_it_again(
+def test_a_run_that_was_stopped_in_an_evaluation_repeats_it(
     stopped_in_evaluation, straight_run, tmp_path
 ):
     folder = shutil.copytree(stopped_in_evaluation, tmp_path / 'run')
@@ -412,7 +412,7 @@ def test_a_run_that_was_stopped_in_an_evaluation_begins_it_again(
         assert read_tensorboard_steps(folder, tag) == read_tensorboard_steps(straight_run, tag)
 
 
-def test_a_row_whose_scores_were_not_saved_any_more_comes_once(
+def test_a_row_whose_scores_were_not_saved_is_not_repeated(
     stopped_in_evaluation, straight_run, tmp_path, monkeypatch
 ):
     class Killed(BaseException):
@@ -433,7 +433,7 @@ def test_a_row_whose_scores_were_not_saved_any_more_comes_once(
 def test_a_request_before_the_first_step_leaves_nothing_to_continue(tmp_path):
     request = StopRequest()
     request.signal = signal.SIGINT
-    with pytest.raises(Stopped, match='SIGINT before a step was done; the same command') as stop:
+    with pytest.raises(Stopped, match='SIGINT before the first step; run the same command') as stop:
         train(tmp_path / 'run', request=request)
     assert stop.value.number == signal.SIGINT
     assert not (tmp_path / 'run' / 'config.json').exists()
@@ -466,7 +466,7 @@ def test_the_step_compiles_while_the_first_batch_is_made(tmp_path, monkeypatch, 
     assert 'Finished XLA compilation' in caplog.text
 
 
-def test_what_was_logged_before_a_checkpoint_is_on_the_disk_before_it(tmp_path, monkeypatch):
+def test_scalars_are_on_the_disk_before_the_next_checkpoint(tmp_path, monkeypatch):
     save, write = CheckpointWriter.save, metric_writers.SummaryWriter.write_scalars
     on_disk = {}
 
@@ -484,9 +484,9 @@ def test_what_was_logged_before_a_checkpoint_is_on_the_disk_before_it(tmp_path, 
     assert on_disk == {2: [1, 2], 4: [1, 2, 3, 4], 5: [1, 2, 3, 4, 5]}
 
 
-def test_tensorboard_forgets_the_steps_of_a_run_that_saved_nothing(tmp_path, monkeypatch):
+def test_tensorboard_drops_the_steps_of_a_run_that_saved_nothing(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(RunFailed):
-        poison_the_weights_behind(3, patch)
+        poison_the_weights_after(3, patch)
         train(tmp_path, num_epochs=1, log_every_steps=1)
     train(tmp_path, num_epochs=1, log_every_steps=1)
     assert read_tensorboard_steps(tmp_path, 'train_loss') == [1, 2, 3, 4, 5]
@@ -508,12 +508,12 @@ def test_a_run_is_not_continued_on_other_data(tmp_path):
     before = list_files(tmp_path / 'run')
 
     add('train', 'ant', 'another')
-    with pytest.raises(InputError, match=r'expected the \[8, 8\] .* found \[9, 8\]'):
+    with pytest.raises(InputError, match=r'expected \[8, 8\] .* found \[9, 8\]'):
         train(tmp_path / 'run', num_epochs=2, **flags)
     (tmp_path / 'train' / 'ant' / 'another.png').unlink()
     for split in ('train', 'validation'):
         (tmp_path / split / 'ant').rename(tmp_path / split / 'cat')
-    with pytest.raises(InputError, match="found 'ant' and 'bee' as number 0"):
+    with pytest.raises(InputError, match="found 'ant' and 'bee' at index 0"):
         train(tmp_path / 'run', num_epochs=2, **flags)
     assert list_files(tmp_path / 'run').keys() >= before.keys()
     assert (tmp_path / 'run' / 'class_names.txt').read_text() == 'ant\nbee\n'

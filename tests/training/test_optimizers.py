@@ -1,4 +1,4 @@
-"""SGD against the same written out in NumPy."""
+"""The optimizer compared with the same formulas in NumPy."""
 
 import numpy as np
 import optax
@@ -22,7 +22,7 @@ HEAD = ('head/kernel', 'head/bias')
 
 
 def draw():
-    """Returns flat parameters, and a flat gradient for each step."""
+    """Returns parameters by name, and the gradient of each step by name."""
     rng = np.random.default_rng(0)
     trees = [
         {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
@@ -46,7 +46,7 @@ def train(fields):
 
 
 def reference(momentum=0.0, nesterov=False, decay=None, clip=lambda gradient: gradient):
-    """Trains with `decay[name]` of each array added to the clipped gradient."""
+    """Trains in NumPy; the weight decay of each array is `decay[name]`."""
     params, gradients = draw()
     velocity = {name: np.zeros(shape) for name, shape in SHAPES.items()}
     for rate, gradient in zip(RATES, gradients, strict=True):
@@ -108,24 +108,24 @@ def test_three_steps_are_those_of_the_formula(case):
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-6)
 
 
-def test_a_frozen_backbone_stays_and_the_head_trains_as_if_alone():
+def test_a_frozen_backbone_does_not_change_and_the_head_is_trained_alone():
     def clip_head(gradient):
         norm = np.sqrt(sum(np.sum(np.square(gradient[name])) for name in HEAD))
         return {name: gradient[name] * min(1, 0.5 / norm) for name in gradient}
 
     fields = {'momentum': 0.9, 'weight_decay': 0.1, 'decay_all_parameters': True}
     clip = {'gradient_clip': 0.5, 'gradient_clip_kind': 'global_norm'}
-    found = train(fields | clip | {'frozen': 'backbone'})
+    trained = train(fields | clip | {'frozen': 'backbone'})
     expected = reference(momentum=0.9, decay=dict.fromkeys(HEAD, 0.1), clip=clip_head)
     for name, start in draw()[0].items():
         if name in HEAD:
-            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
-            assert not np.allclose(found[name], start)
+            np.testing.assert_allclose(trained[name], expected[name], rtol=1e-5, atol=1e-6)
+            assert not np.allclose(trained[name], start)
         else:
-            np.testing.assert_array_equal(found[name], start)
+            np.testing.assert_array_equal(trained[name], start)
 
 
-def test_kernels_are_told_from_other_parameters():
+def test_kernels_are_recognised():
     params = traverse_util.unflatten_dict(draw()[0], sep='/')
-    found = traverse_util.flatten_dict(kernels_only(params), sep='/')
-    assert {name for name, decays in found.items() if decays} == set(KERNELS)
+    is_kernel = traverse_util.flatten_dict(kernels_only(params), sep='/')
+    assert {name for name in is_kernel if is_kernel[name]} == set(KERNELS)

@@ -1,4 +1,4 @@
-"""A run that is killed and continued is the run that was never killed, bit for bit."""
+"""A run that is killed and continued equals an undisturbed run, bit for bit."""
 
 import json
 import random
@@ -40,7 +40,7 @@ LAST_STEP = 12 * 22
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """A run that nobody disturbs."""
+    """Undisturbed run."""
     folder = tmp_path_factory.mktemp('whole')
     run(DIGITS, folder, *RUN)
     return folder
@@ -57,8 +57,8 @@ def assert_same_run(folder, whole):
     assert [path.name for path in best[0]] == [path.name for path in best[1]]
 
 
-def kill_somewhere(folder, moment, rng):
-    """Kills the command with SIGKILL: at start, in a step, in a save or in an evaluation."""
+def kill_at(folder, moment, rng):
+    """Kills the command with SIGKILL at the start, in a step, in a save or in an evaluation."""
     process = start(DIGITS, folder, *RUN)
     checkpoints = folder / 'checkpoints'
     before = set(checkpoints.glob('*'))
@@ -87,7 +87,7 @@ def kill_somewhere(folder, moment, rng):
 def test_five_kills_change_nothing(whole, tmp_path):
     rng = random.Random(0)
     for moment in ('start', 'save', 'step', 'evaluation', 'step'):
-        kill_somewhere(tmp_path, moment, rng)
+        kill_at(tmp_path, moment, rng)
     run(DIGITS, tmp_path, *RUN)
     assert_same_run(tmp_path, whole)
 
@@ -125,7 +125,7 @@ def test_a_stop_signal_at_the_start_or_while_compiling_ends_the_command(tmp_path
 @pytest.mark.slow
 def test_a_second_interrupt_ends_the_command_at_once(tmp_path):
     process = start('configs/resnet18.py:digits', tmp_path)
-    wait_until((tmp_path / 'environment.json').exists, process)  # and now it compiles
+    wait_until((tmp_path / 'environment.json').exists, process)  # it compiles now
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     began = time.monotonic()
@@ -141,12 +141,12 @@ def test_the_stream_of_examples_follows_from_the_step(tiny_config, start_step):
     whole = list(pipeline.train_batches(source, tiny_config, start_step=0))
     rest = list(pipeline.train_batches(source, tiny_config, start_step=start_step))
     assert len(rest) == len(whole) - start_step
-    for one, other in zip(whole[start_step:], rest, strict=True):
-        np.testing.assert_array_equal(one['id'], other['id'])
-        np.testing.assert_array_equal(one['image'], other['image'])
+    for batch, expected in zip(rest, whole[start_step:], strict=True):
+        np.testing.assert_array_equal(batch['id'], expected['id'])
+        np.testing.assert_array_equal(batch['image'], expected['image'])
 
 
-def test_finding_the_position_reads_no_group_before_its_own(tmp_path):
+def test_starting_at_a_position_reads_no_earlier_group(tmp_path):
     class File:
         def __init__(self, number):
             self.filename = str(tmp_path / f'{number}.tfrecord')

@@ -1,4 +1,4 @@
-"""The learning rate at every step that matters."""
+"""Learning-rate schedules: the rate at the steps where it changes."""
 
 import runpy
 from pathlib import Path
@@ -55,34 +55,34 @@ def test_the_recipe_of_2016_falls_by_six_percent_an_epoch():
     ('step', 'rate'),
     [(0, 0.4), (5, 0.4 * 0.9755283), (25, 0.4 * 0.5), (49, 0.4 * 0.0009866), (50, 0), (60, 0)],
 )
-def test_cosine_falls_from_the_rate_to_nothing(step, rate):
+def test_cosine_falls_from_the_rate_to_zero(step, rate):
     config = make_config('cosine', num_epochs=5, optimizer__learning_rate=0.4)
     assert float(make_schedule(config, 10)(step)) == pytest.approx(rate, rel=1e-4, abs=1e-9)
 
 
-def test_constant_stays():
+def test_constant_does_not_change():
     schedule = make_schedule(make_config('constant'), 10)
     assert {float(schedule(step)) for step in (0, 1, 299, 300, 10**6)} == {float(np.float32(0.1))}
 
 
 @pytest.mark.parametrize(
-    ('name', 'fields', 'behind'),
+    ('name', 'fields', 'rates_after'),
     [
         ('step', {'schedule__boundaries_epochs': (2, 3)}, {19: 0.1, 20: 0.01, 29: 0.01, 30: 1e-3}),
-        # A drop inside the warm-up counts at once: half of the way, a tenth of the rate.
+        # A boundary in the warm-up: half of the warm-up, a tenth of the rate.
         ('step', {'schedule__boundaries_epochs': (0.5,)}, {4: 0.05, 5: 0.006, 10: 0.01}),
         ('exponential', {'schedule__factor': 0.5}, {10: 0.05, 19: 0.05, 20: 0.025}),
         ('constant', {}, {10: 0.1, 49: 0.1}),
-        # Forty steps of cosine behind ten of warm-up.
+        # Forty steps of cosine after ten of warm-up.
         ('cosine', {'num_epochs': 5}, {10: 0.1, 20: 0.08535534, 30: 0.05, 50: 0}),
     ],
 )
-def test_warm_up_rises_by_equal_steps_to_the_rate(name, fields, behind):
+def test_warm_up_rises_by_equal_steps_to_the_rate(name, fields, rates_after):
     config = make_config(name, schedule__warmup_epochs=1.0, **fields)
     schedule = make_schedule(config, 10)
     for step in range(5 if 0.5 in config.schedule.boundaries_epochs else 10):
         assert float(schedule(step)) == pytest.approx(0.01 * (step + 1), rel=1e-6)
-    for step, rate in behind.items():
+    for step, rate in rates_after.items():
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-5, abs=1e-9)
 
 
@@ -109,5 +109,5 @@ def test_rates_are_float32():
         ('cosine', 1, ()),
     ],
 )
-def test_boundaries_at_or_past_the_end_are_found(name, num_epochs, expected):
+def test_boundaries_without_effect_are_returned(name, num_epochs, expected):
     assert unreached_boundaries(make_config(name, num_epochs=num_epochs)) == expected

@@ -1,4 +1,4 @@
-"""The train step on one and on four devices."""
+"""The training step on one device and on four."""
 
 import functools
 import re
@@ -40,7 +40,7 @@ def make_batch(size):
 
 
 class Training:
-    """A training from the same weights on some devices."""
+    """Training from fixed initial weights on a number of devices."""
 
     def __init__(self, config, num_devices):
         self.mesh = Mesh(np.array(jax.devices()[:num_devices]), (parallel.AXIS,))
@@ -68,13 +68,13 @@ def training(num_devices, **fields):
 
 
 def gradient_of(train_state):
-    """Reads the gradient of the first step, which is the momentum's first value."""
+    """Returns the gradient of the first step, which is the first value of the momentum."""
     return jax.device_get(optax.tree_utils.tree_get(train_state.opt_state, 'trace'))
 
 
 @functools.cache
 def make_reference(model, num_devices):
-    """Returns the jitted mean loss over some rows, with its gradient; a batch norm a device."""
+    """Returns the mean loss with its gradient, jitted, with one batch norm for each device."""
 
     def compute_loss(params, batch_stats, batch, targets):
         variables = {'params': params, 'batch_stats': batch_stats}
@@ -98,7 +98,7 @@ def reference_loss(job, batch, label_smoothing=0.0):
 
 
 def assert_equal_but_for_rounding(actual, expected):
-    """Compares each array in units of its largest value, of which float32 keeps 6e-8."""
+    """Compares arrays relative to their largest value; the precision of float32 is 6e-8 of it."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
@@ -164,10 +164,10 @@ def test_devices_hold_identical_bits_after_twenty_steps():
         train_state, metrics = job.step(train_state, batch)
     assert int(train_state.step) == 20
     for array in jax.tree.leaves((train_state, metrics)):
-        first, *others = [np.asarray(array.addressable_data(i)) for i in range(4)]
-        assert len(others) == 3
-        for other in others:
-            np.testing.assert_array_equal(other, first)
+        first, *copies = [np.asarray(array.addressable_data(i)) for i in range(4)]
+        assert len(copies) == 3
+        for copy in copies:
+            np.testing.assert_array_equal(copy, first)
 
 
 def test_the_loss_falls_on_one_batch():
@@ -212,7 +212,7 @@ def test_the_compiled_step_has_one_all_reduce_for_gradients_and_statistics(accum
     assert everything.count('f32[') == len(jax.tree.leaves(job.variables))
 
 
-def test_the_compiled_step_writes_every_array_of_the_state_where_it_was():
+def test_the_compiled_step_writes_the_state_in_place():
     job = training(4)
     header = compiled_step(job).splitlines()[0]
     aliases = re.findall(r'\{(\d+)\}: \((\d+), \{\}', header)
@@ -233,13 +233,13 @@ def test_label_smoothing_is_in_the_loss_and_the_gradient():
 def test_accumulating_with_frozen_statistics_makes_the_step_of_one_large_batch(parts):
     batch = make_batch(16)
     batch['mask'][[3, 9]] = False
-    found = []
+    results = []
     for accumulate_steps in (1, parts):
         job = training(
             4, optimizer__accumulate_steps=accumulate_steps, optimizer__frozen='backbone'
         )
-        found.append(jax.device_get(job.step(job.start(), batch)))
-    (whole, whole_metrics), (parted, parted_metrics) = found
+        results.append(jax.device_get(job.step(job.start(), batch)))
+    (whole, whole_metrics), (parted, parted_metrics) = results
     before = job.variables['params']['head']['kernel']
     assert np.abs(whole.params['head']['kernel'] - before).max() > 1e-3
     assert_equal_but_for_rounding(parted.params, whole.params)
@@ -249,7 +249,7 @@ def test_accumulating_with_frozen_statistics_makes_the_step_of_one_large_batch(p
 
 
 def test_accumulating_sums_the_gradients_of_parts_that_have_batch_norms_of_their_own():
-    """Two devices with two parts of four rows see what four devices with four rows see."""
+    """Two devices with two parts of four rows compute what four devices with four rows compute."""
     batch = make_batch(16)
     batch['mask'][[3, 9]] = False
     parted = training(2, optimizer__accumulate_steps=2)
@@ -269,7 +269,7 @@ def test_accumulating_moves_the_running_statistics_with_each_part():
     assert_equal_but_for_rounding(after.batch_stats, jax.device_get(variables['batch_stats']))
 
 
-def test_averages_follow_the_weights_faster_while_the_run_is_young():
+def test_averages_follow_the_weights_faster_during_the_first_steps():
     job, batch = training(4, ema_decay=0.3), make_batch(16)
     train_state = job.start()
     expected = {'params': job.variables['params'], 'batch_stats': job.variables['batch_stats']}
@@ -302,9 +302,9 @@ def test_in_bfloat16_the_state_the_loss_and_its_sums_stay_float32():
     }
     assert step_metrics.loss.total.dtype == np.float32
     loss, _ = reference_loss(training(4), batch)
-    found = float(step_metrics.compute()['loss'])
-    assert found == pytest.approx(float(loss), rel=0.02)
-    assert found != pytest.approx(float(loss), rel=1e-6)  # it did compute in bfloat16
+    bfloat16_loss = float(step_metrics.compute()['loss'])
+    assert bfloat16_loss == pytest.approx(float(loss), rel=0.02)
+    assert bfloat16_loss != pytest.approx(float(loss), rel=1e-6)  # it is computed in bfloat16
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])

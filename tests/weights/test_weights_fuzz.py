@@ -1,4 +1,4 @@
-"""Damaged files of weights: whatever is changed in a real one, the only error is the documented."""
+"""Damaged weight files: any change of a real file is either read or refused with InputError."""
 
 import numpy as np
 import pytest
@@ -53,10 +53,12 @@ def mutate(content, mutations):
 
 
 def params_file():
-    """An 8-layer network in the names of MXNet's symbol."""
+    """Returns an 8-layer network with the names of MXNet's symbol."""
     network = recognition.Network(names.MXNET_SYMBOL, 'mxnet', 8, 'cifar', 4, 5)
     expected = matching.expected_arrays(network)
-    return weight_files.to_params({name: np.ones(to.shape, 'f4') for name, to in expected.items()})
+    return weight_files.to_params(
+        {name: np.ones(array.shape, 'f4') for name, array in expected.items()}
+    )
 
 
 def keras_file(folder, name):
@@ -65,7 +67,7 @@ def keras_file(folder, name):
     return (folder / name).read_bytes()
 
 
-def native_file():
+def own_file():
     config = weight_files.make_config(8, 'mxnet')
     arrays = weight_files.random_variables(resnet.create_model(config, 5))
     return own_format.encode(config, 'abcde', traverse_util.unflatten_dict(arrays), 0)
@@ -73,7 +75,7 @@ def native_file():
 
 @pytest.fixture
 def content(request, tmp_path):
-    """A whole file of the kind that the test asks for."""
+    """Undamaged file of the kind that the test names."""
     if request.param == 'trained.params':
         folder = request.getfixturevalue('shared_data') / 'gluoncv'
         return (folder / 'cifar_resnet20_v2-0000.params').read_bytes()
@@ -82,7 +84,7 @@ def content(request, tmp_path):
     return {
         'new.params': params_file,
         'timm.safetensors': (TIMM / 'basic.safetensors').read_bytes,
-        'native.safetensors': native_file,
+        'own.safetensors': own_file,
     }[request.param]()
 
 
@@ -92,7 +94,7 @@ def content(request, tmp_path):
         ('trained.params', 'mxnet', CASES),
         ('new.params', 'mxnet', CASES),
         ('timm.safetensors', 'timm', CASES),
-        ('native.safetensors', 'resnet_jax', CASES),
+        ('own.safetensors', 'resnet_jax', CASES),
         ('keras.weights.h5', 'keras', CASES),
         ('keras.keras', 'keras', 100),
     ],

@@ -1,4 +1,4 @@
-"""Names of arrays in other frameworks: each goes to its place, and what does not fit is listed."""
+"""Names of arrays in other frameworks: each array is matched, and differences are listed."""
 
 import numpy as np
 import pytest
@@ -93,14 +93,15 @@ BLOCK = {'bn1': 'norm1', 'conv1': 'conv1', 'bn2': 'norm2', 'conv2': 'conv2'}
 
 
 def gluon_features(first, num_stages, outside):
-    """The names of save_parameters for two basic blocks a stage, from the stages' position."""
+    """Returns the names of save_parameters for stages of two basic blocks each."""
     lines = [outside]
     for stage in range(num_stages):
         for block in range(2):
-            here, ours = f'features.{first + stage}.{block}.', f'stage{stage + 1}_block{block + 1}/'
-            lines += [f'{here}{there} {ours}{part}' for there, part in BLOCK.items()]
+            theirs = f'features.{first + stage}.{block}.'
+            ours = f'stage{stage + 1}_block{block + 1}/'
+            lines += [f'{theirs}{name} {ours}{part}' for name, part in BLOCK.items()]
             if stage and not block:
-                lines.append(f'{here}downsample {ours}projection')
+                lines.append(f'{theirs}downsample {ours}projection')
     return '\n'.join(lines)
 
 
@@ -124,8 +125,9 @@ output head""",
 
 
 def name_arrays(variables, modules, leaves):
-    """Returns arrays as a framework with channels first has them, by its names."""
-    names = {ours: there for there, ours in (line.split() for line in modules.split('\n') if line)}
+    """Returns the arrays of a framework with channels first, by its names."""
+    pairs = (line.split() for line in modules.split('\n') if line)
+    names = {ours: theirs for theirs, ours in pairs}
     named = {}
     for path, array in variables.items():
         module, leaf = '/'.join(path[1:-1]), path[-1]
@@ -151,27 +153,27 @@ def make(depth, variant, stem, modules, leaves):
         (18, 'gluoncv', 'imagenet', GLUON_IMAGENET, GLUON_LEAVES),
     ],
 )
-def test_every_array_of_mxnet_goes_to_its_place(depth, variant, stem, modules, leaves):
+def test_every_array_of_mxnet_is_matched(depth, variant, stem, modules, leaves):
     variables, arrays = make(depth, variant, stem, modules, leaves)
     aux = tuple(leaves['norm'][leaf] for leaf in ('mean', 'var'))
     prefixed = {
         f'{"aux" if name.endswith(aux) else "arg"}:{name}': array for name, array in arrays.items()
     }
     if variant == 'mxnet':
-        prefixed['arg:bn_data_gamma'] = np.full(3, 7, 'f4')  # which MXNet takes for 1
+        prefixed['arg:bn_data_gamma'] = np.full(3, 7, 'f4')  # which MXNet ignores and takes as 1
     imported = importing.load_weights('mxnet', weight_files.to_params(prefixed), where='a')
     model = imported.config.model
     assert (model.depth, model.variant, model.stem) == (depth, variant, stem)
     assert (model.width, model.num_classes) == (4, 5)
-    found = traverse_util.flatten_dict(imported.variables)
-    assert found.keys() == variables.keys()
+    imported_arrays = traverse_util.flatten_dict(imported.variables)
+    assert imported_arrays.keys() == variables.keys()
     for path, array in variables.items():
-        np.testing.assert_array_equal(found[path], array, err_msg='/'.join(path))
+        np.testing.assert_array_equal(imported_arrays[path], array, err_msg='/'.join(path))
 
 
 @pytest.fixture
 def arrays():
-    """The arrays of an 11-layer network in MXNet's names."""
+    """Arrays of an 11-layer network with MXNet's names."""
     return make(11, 'mxnet', 'imagenet', SYMBOL_BOTTLENECKS, MXNET_LEAVES)[1]
 
 
@@ -179,21 +181,21 @@ def load(arrays, config=None):
     return importing.load_weights('mxnet', weight_files.to_params(arrays), where='a', config=config)
 
 
-def test_what_does_not_fit_is_listed_in_one_error(arrays):
+def test_all_differences_are_listed_in_one_error(arrays):
     del arrays['stage2_unit1_bn2_beta'], arrays['fc1_bias']
     arrays['extra'] = np.zeros(2, 'f4')
     arrays['stage3_unit1_conv2_weight'] = np.zeros((1, 2, 3, 3), 'f4')
-    with pytest.raises(InputError, match='most like ResNet-11 v2') as error:
+    with pytest.raises(InputError, match='most similar network is ResNet-11 v2') as error:
         load(arrays)
     assert str(error.value).splitlines()[1:] == [
         '  missing: fc1_bias, of shape (5,)',
         '  missing: stage2_unit1_bn2_beta, of shape (8,)',
-        '  left over: extra, of shape (2,)',
+        '  unexpected: extra, of shape (2,)',
         '  stage3_unit1_conv2_weight: expected the shape (16, 16, 3, 3), found (1, 2, 3, 3)',
     ]
 
 
-def test_stem_and_head_that_are_missing_are_listed_too(arrays):
+def test_a_missing_stem_and_head_are_listed_too(arrays):
     del arrays['conv0_weight'], arrays['fc1_weight']
     with pytest.raises(InputError) as error:
         load(arrays)
@@ -201,10 +203,10 @@ def test_stem_and_head_that_are_missing_are_listed_too(arrays):
     assert '  missing: fc1_weight, of shape (1000, 1024)' in str(error.value)
 
 
-def test_a_file_that_lacks_a_block_is_taken_for_the_nearest_network():
+def test_a_file_without_one_of_the_blocks_is_compared_with_the_nearest_network():
     _, arrays = make(18, 'gluoncv', 'imagenet', GLUON_IMAGENET, GLUON_LEAVES)
-    arrays = {name: a for name, a in arrays.items() if not name.startswith('features.6.1.')}
-    with pytest.raises(InputError, match='most like ResNet-18 v2') as error:
+    arrays = {name: x for name, x in arrays.items() if not name.startswith('features.6.1.')}
+    with pytest.raises(InputError, match='most similar network is ResNet-18 v2') as error:
         load(arrays)
     lines = str(error.value).splitlines()[1:]
     assert len(lines) == 10
@@ -217,10 +219,10 @@ def test_a_config_of_another_network_is_refused_with_the_differences(arrays):
     with pytest.raises(InputError) as error:
         load(arrays, config)
     assert str(error.value).splitlines()[1:5] == [
-        '  config.model.depth = 50, in the file 11',
-        '  config.model.width = 64, in the file 4',
-        '  config.model.num_classes = 1000, in the file 5',
-        '  config.model.batch_norm_epsilon = 0.001, in the file 2e-05',
+        '  config.model.depth: expected 50, found 11',
+        '  config.model.width: expected 64, found 4',
+        '  config.model.num_classes: expected 1000, found 5',
+        '  config.model.batch_norm_epsilon: expected 0.001, found 2e-05',
     ]
 
 
@@ -228,44 +230,47 @@ def test_a_config_of_the_same_network_keeps_its_other_fields(arrays):
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.model.update({'depth': 11, 'width': 4, 'stem': 'imagenet', 'dtype': 'bfloat16'})
     config.batch_size = 12
-    found = load(arrays, config).config
-    assert (found.batch_size, found.model.dtype, found.data.name) == (12, 'bfloat16', 'digits')
-    assert (found.model.num_classes, found.data.mean) == (5, (123.68, 116.779, 103.939))
+    imported = load(arrays, config).config
+    model, data = imported.model, imported.data
+    assert (imported.batch_size, model.dtype, data.name) == (12, 'bfloat16', 'digits')
+    assert (model.num_classes, data.mean) == (5, (123.68, 116.779, 103.939))
     assert config.data.mean == (77.9, 77.9, 77.9)
 
 
 @pytest.mark.parametrize(
-    ('name', 'value', 'found'),
+    ('name', 'value', 'message'),
     [
-        ('fc1_bias', np.nan, 'fc1_bias: expected finite numbers'),
-        ('fc1_weight', np.inf, 'fc1_weight: expected finite numbers'),
+        ('fc1_bias', np.nan, 'fc1_bias: expected finite float32 numbers'),
+        ('fc1_weight', np.inf, 'fc1_weight: expected finite float32 numbers'),
         ('bn1_moving_var', -1e-3, 'bn1_moving_var: expected variances'),
     ],
 )
-def test_numbers_that_no_network_computes_with_are_refused(arrays, name, value, found):
+def test_numbers_that_are_not_finite_and_negative_variances_are_refused(
+    arrays, name, value, message
+):
     arrays[name].flat[-1] = value
-    with pytest.raises(InputError, match=found):
+    with pytest.raises(InputError, match=message):
         load(arrays)
 
 
 def test_double_precision_that_overflows_is_refused(arrays):
     arrays['fc1_bias'] = np.full(5, 1e300)
-    with pytest.raises(InputError, match='finite numbers of float32'):
+    with pytest.raises(InputError, match='finite float32 numbers'):
         load(arrays)
 
 
 @pytest.mark.parametrize('file_format', ['timm', 'keras', 'mxnet'])
-def test_other_arrays_are_no_resnet_v2(file_format):
-    found = {'layer1.0.conv1.weight': np.zeros((2, 2, 1, 1), 'f4')}
+def test_arrays_of_another_network_are_refused(file_format):
+    arrays = {'layer1.0.conv1.weight': np.zeros((2, 2, 1, 1), 'f4')}
     with pytest.raises(InputError, match='expected the arrays of a ResNet v2.*layer1.0.conv1'):
-        recognition.recognise(file_format, found, where='a')
+        recognition.recognise(file_format, arrays, where='a')
 
 
-def test_a_depth_that_has_no_name_is_refused():
+def test_an_unsupported_depth_is_refused():
     names = [f'stage{s}_unit{u}_conv3_weight' for s in (1, 2, 3) for u in range(1, 7)]
-    found = dict.fromkeys([*names, 'stage1_unit1_bn1_beta'], np.zeros((4, 4, 1, 1), 'f4'))
+    arrays = dict.fromkeys([*names, 'stage1_unit1_bn1_beta'], np.zeros((4, 4, 1, 1), 'f4'))
     with pytest.raises(InputError, match='three stages of 6 bottlenecks'):
-        recognition.recognise('mxnet', found, where='a')
+        recognition.recognise('mxnet', arrays, where='a')
 
 
 def test_an_array_that_comes_twice_is_refused(arrays):
@@ -274,7 +279,7 @@ def test_an_array_that_comes_twice_is_refused(arrays):
         load(arrays)
 
 
-def test_names_without_end_are_refused_before_they_are_searched(arrays):
+def test_names_that_are_too_long_are_refused_before_they_are_searched(arrays):
     arrays['stage1_' * 10**6] = np.zeros(1, 'f4')
     with pytest.raises(InputError, match='up to 256 characters, found one of 7,000,000'):
         load(arrays)
@@ -332,7 +337,7 @@ MXNET_MEAN = (123.68, 116.779, 103.939)
         ((0.01, -0.02, 0.01), (1.1, 1.2, 1.1), MXNET_MEAN, (58.393, 57.12, 57.375)),
     ],
 )
-def test_mxnet_s_running_statistics_of_the_image_tell_how_it_was_normalised(
+def test_mxnet_s_running_statistics_of_the_image_show_its_normalisation(
     arrays, running_mean, running_var, mean, std
 ):
     arrays['bn_data_moving_mean'] = np.array(running_mean, 'f4')

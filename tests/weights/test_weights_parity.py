@@ -1,4 +1,4 @@
-"""Imported weights compute what they computed where they were trained: logits, not shapes."""
+"""Imported weights give the same logits as in the framework in which they were trained."""
 
 import functools
 
@@ -27,7 +27,9 @@ def compute_logits(imported, images):
 def assert_near(logits, expected, tolerance=1e-4):
     assert logits.shape == expected.shape
     scale = np.abs(expected).max()
-    assert np.ptp(expected, axis=0).max() > 100 * tolerance * scale  # the images matter
+    assert (
+        np.ptp(expected, axis=0).max() > 100 * tolerance * scale
+    )  # the logits depend on the images
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance * scale)
 
 
@@ -80,8 +82,8 @@ def test_keras_2_s_names_are_those_of_keras_3_with_a_number(tmp_path):
         for layer, group in new['model_weights'].items():
             for name, array in group.get(layer, {}).items():
                 old[f'{layer}/{layer}/{name}:0'] = array[()]
-    one, other = (load('keras', tmp_path / name) for name in ('three.h5', 'two.h5'))
-    jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+    keras_3, keras_2 = (load('keras', tmp_path / name) for name in ('three.h5', 'two.h5'))
+    jax.tree.map(np.testing.assert_array_equal, keras_3.variables, keras_2.variables)
 
 
 @pytest.mark.slow

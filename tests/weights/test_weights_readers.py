@@ -1,4 +1,4 @@
-"""Files of weights: what is read of whole ones, and that others are refused in words."""
+"""Readers of weight files: complete files are read, all others are refused with a message."""
 
 import io
 import struct
@@ -29,10 +29,10 @@ def read_keras(content):
     return keras.read_keras(content, where='a.h5')
 
 
-def assert_same(found, expected):
-    assert list(found) == list(expected)
+def assert_same(arrays, expected):
+    assert list(arrays) == list(expected)
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(arrays[name], array)
 
 
 @pytest.mark.parametrize('version', [0, 1, 2, 3])
@@ -53,23 +53,23 @@ def test_a_real_params_file_is_read(shared_data):
 
 
 def replaced(position, *values, layout='<q'):
-    """Returns the two arrays' file with a number at a position changed."""
+    """Returns the file of `ARRAYS` with other numbers at a position."""
     content = bytearray(weight_files.to_params(ARRAYS))
     struct.pack_into(layout, content, position, *values)
     return bytes(content)
 
 
 @pytest.mark.parametrize(
-    ('content', 'found'),
+    ('content', 'message'),
     [
-        (b'', 'head of the file of 16 bytes where 0 are left'),
+        (b'', 'header of the file of 16 bytes where 0 are left'),
         (b'\0' * 40, '0x0 for its first eight bytes'),
         (weight_files.to_params(ARRAYS)[:100], 'where'),
         (weight_files.to_params(ARRAYS)[:-1], 'a name of 18 bytes where 17 are left'),
-        (weight_files.to_params(ARRAYS) + b'\0', '1 bytes behind the end'),
+        (weight_files.to_params(ARRAYS) + b'\0', '1 bytes after the end'),
         (weight_files.to_params(ARRAYS, count=2**63), '9,223,372,036,854,775,808 arrays'),
         (weight_files.to_params(ARRAYS, num_names=2**40), '1,099,511,627,776 names'),
-        (weight_files.to_params(ARRAYS, num_names=1), 'behind the end|names for 2 arrays'),
+        (weight_files.to_params(ARRAYS, num_names=1), 'after the end|names for 2 arrays'),
         (weight_files.to_params({'a': np.zeros(2, 'i4')}), 'dtype 4'),
         (replaced(24, 0xDEADBEEF, layout='<I'), 'wrong magic'),
         (replaced(28, 1, layout='<i'), 'storage type 1'),
@@ -79,12 +79,12 @@ def replaced(position, *values, layout='<q'):
         (replaced(36, 2**62), 'where'),
     ],
 )
-def test_params_that_are_not_whole_are_refused(content, found):
-    with pytest.raises(InputError, match=f'a.params.*({found})'):
+def test_damaged_params_are_refused(content, message):
+    with pytest.raises(InputError, match=f'a.params.*({message})'):
         read_params(content)
 
 
-def test_names_that_come_twice_or_are_not_text_are_refused():
+def test_duplicate_names_and_names_that_are_not_text_are_refused():
     content = weight_files.to_params(dict.fromkeys('ab', np.zeros(1, 'f4')))
     with pytest.raises(InputError, match='1 different names for 2 arrays'):
         read_params(content[:-1] + b'a')
@@ -115,19 +115,19 @@ def test_safetensors_are_read_with_their_metadata():
         'num_batches_tracked': np.array(3, 'i8'),
     }
     content = safetensors_numpy.save(arrays, metadata={'format': 'pt'})
-    found, metadata = safetensors.read_safetensors(content, where='a')
-    assert sorted(found) == ['a', 'half']
-    np.testing.assert_array_equal(found['a'], arrays['a'])
-    np.testing.assert_array_equal(found['half'], arrays['half'])
+    read_arrays, metadata = safetensors.read_safetensors(content, where='a')
+    assert sorted(read_arrays) == ['a', 'half']
+    np.testing.assert_array_equal(read_arrays['a'], arrays['a'])
+    np.testing.assert_array_equal(read_arrays['half'], arrays['half'])
     assert metadata == {'format': 'pt'}
 
 
 def test_bfloat16_is_the_upper_half_of_float32():
     header = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
     content = struct.pack('<Q', len(header)) + header + bytes.fromhex('803f20c1')
-    found, _ = safetensors.read_safetensors(content, where='a')
-    np.testing.assert_array_equal(found['a'], np.array([1.0, -10.0], 'f4'))
-    assert found['a'].dtype == np.float32
+    arrays, _ = safetensors.read_safetensors(content, where='a')
+    np.testing.assert_array_equal(arrays['a'], np.array([1.0, -10.0], 'f4'))
+    assert arrays['a'].dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_bfloat16_is_the_upper_half_of_float32():
         b'<\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[4294967296],"data_offsets":[0,4]}}',
     ],
 )
-def test_safetensors_that_are_not_whole_are_refused(content):
-    with pytest.raises(InputError, match='expected a whole .safetensors file'):
+def test_damaged_safetensors_are_refused(content):
+    with pytest.raises(InputError, match='expected a complete .safetensors file'):
         safetensors.read_safetensors(content, where='a')
 
 
@@ -164,9 +164,9 @@ def test_hdf5_and_keras_s_zip_are_read():
     with zipfile.ZipFile(zipped, 'w') as archive:
         archive.writestr('config.json', '{"class_name": "Lambda"}')
         archive.writestr('model.weights.h5', content)
-    for found in read_keras(content), read_keras(zipped.getvalue()):
-        assert list(found) == ['layers/conv2d/vars/0']
-        np.testing.assert_array_equal(found['layers/conv2d/vars/0'], np.ones((1, 1, 2, 3)))
+    for arrays in read_keras(content), read_keras(zipped.getvalue()):
+        assert list(arrays) == ['layers/conv2d/vars/0']
+        np.testing.assert_array_equal(arrays['layers/conv2d/vars/0'], np.ones((1, 1, 2, 3)))
 
 
 def external_link(file):
@@ -196,11 +196,11 @@ def never_written(file):
     file.create_dataset('a', (2**40,), 'f4')
 
 
-def circle(file):
+def circular(file):
     file.create_group('a')['again'] = file['/']
 
 
-def fan(file):
+def exponential(file):
     inner = file.create_group('0')
     for i in range(1, 8):
         outer = file.create_group(str(i))
@@ -210,20 +210,20 @@ def fan(file):
 
 
 @pytest.mark.parametrize(
-    ('write', 'found'),
+    ('write', 'message'),
     [
         (external_link, 'a link to somewhere else'),
         (soft_link, 'a link to somewhere else'),
-        (external_storage, 'values lie in other files'),
-        (virtual, 'values lie in other files'),
+        (external_storage, 'values are in other files'),
+        (virtual, 'values are in other files'),
         (compressed, 'stored in chunks'),
         (never_written, 'more values than fit'),
-        (circle, 'levels of groups'),
-        (fan, 'levels of groups'),
+        (circular, 'levels of groups'),
+        (exponential, 'levels of groups'),
     ],
 )
-def test_hdf5_that_leads_elsewhere_or_grows_is_refused(write, found):
-    with pytest.raises(InputError, match=found):
+def test_hdf5_with_links_or_more_data_than_the_file_is_refused(write, message):
+    with pytest.raises(InputError, match=message):
         read_keras(hdf5(write))
 
 
@@ -235,17 +235,17 @@ def zip_of(name, content, **arguments):
 
 
 @pytest.mark.parametrize(
-    ('content', 'found'),
+    ('content', 'message'),
     [
-        (b'', 'expected a whole file of Keras'),
-        (b'\x89HDF\r\n\x1a\n', 'expected a whole file of Keras'),
+        (b'', 'expected a complete Keras file'),
+        (b'\x89HDF\r\n\x1a\n', 'expected a complete Keras file'),
         (zip_of('other.h5', b''), 'no item named'),
         (zip_of('model.weights.h5', bytes(2**24), compression=zipfile.ZIP_DEFLATED), '16,777,216'),
-        (zip_of('model.weights.h5', b'not HDF5'), 'expected a whole file of Keras'),
+        (zip_of('model.weights.h5', b'not HDF5'), 'expected a complete Keras file'),
     ],
 )
-def test_what_is_not_keras_s_is_refused(content, found):
-    with pytest.raises(InputError, match=found):
+def test_other_files_than_those_of_keras_are_refused(content, message):
+    with pytest.raises(InputError, match=message):
         read_keras(content)
 
 
@@ -263,7 +263,7 @@ def test_pickles_are_refused_with_the_recipe(tmp_path, name, content):
         opening.read_file(tmp_path / name)
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match='found none'):
         opening.read_file(tmp_path / 'a.params')
     with pytest.raises(InputError, match='found none'):

@@ -1,4 +1,4 @@
-"""The work of the command `prepare`: storing a data set again, smaller, as a TFDS data set.
+"""The command `prepare`: storing a data set again with smaller images, as a TFDS data set.
 
 Knows nothing of training.
 """

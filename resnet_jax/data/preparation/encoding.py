@@ -1,4 +1,7 @@
-"""How `prepare` stores images: smaller, as JPEGs or as pixels."""
+"""Encoding of prepared images: reduced in size, as JPEGs or as pixels.
+
+JPEGs take less space on the disk; pixels take less time to read, because nothing is decoded.
+"""
 
 import copy
 import dataclasses
@@ -14,18 +17,19 @@ from ml_collections import ConfigDict
 from resnet_jax.data import class_names, decoding, preprocessing
 
 PHOTOGRAPH_RATIO = 4 / 3
-JPEG_BYTES_PER_PIXEL = 0.33  # of ImageNet's photographs at 256 px and quality 90
+JPEG_BYTES_PER_PIXEL = 0.33  # for ImageNet's photographs at 256 px and quality 90
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How images are stored.
+    """Format in which images are stored.
 
     Attributes:
       kind: 'jpeg', or 'raw' for uint8 pixels.
-      size: px of the short side, or of the square.
-      shape: 'keep' the ratio, never enlarging; or the centre 'square', as in 2016.
-      quality: of JPEGs, 1-100.
+      size: short side, or side of the square, in px.
+      shape: 'keep' keeps the ratio and never enlarges; 'square' crops the centre square, as in
+        2016.
+      quality: quality of the JPEGs, 1-100.
     """
 
     kind: str = 'jpeg'
@@ -35,21 +39,21 @@ class Encoding:
 
     @property
     def bytes_per_image(self) -> int:
-        """A rough guess, for photographs."""
+        """Rough estimate of the size of a stored photograph in bytes."""
         pixels = self.size**2 * (PHOTOGRAPH_RATIO if self.shape == 'keep' else 1)
         return math.ceil(pixels * (3 if self.kind == 'raw' else JPEG_BYTES_PER_PIXEL))
 
 
 def make_encoder(encoding: Encoding, config: ConfigDict) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns `encode(image)`, from a stored image of a source to a smaller one.
+    """Returns `encode(image)`, which turns a source's stored image into a smaller one.
 
-    The result is a JPEG as a string, or uint8 `[H, W, 3]`. The resize is evaluation's, with
-    `config.data.validation_interpolation`; large JPEGs are decoded at a fraction of their size
-    first, so that an image takes memory by the size of its result.
+    The result is a JPEG as a string, or uint8 `[H, W, 3]`. Images are resized as in evaluation,
+    with `config.data.validation_interpolation`. Large JPEGs are first decoded at a fraction of
+    their size, so that the memory for an image depends on the size of the result.
     """
     square_config = copy.deepcopy(config)
     square_config.data.resize_size = square_config.data.image_size = encoding.size
-    cut_square = preprocessing.make_evaluation_transform(square_config)
+    crop_square = preprocessing.make_evaluation_transform(square_config)
 
     def shrink(pixels: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(pixels)[:2]
@@ -61,7 +65,7 @@ def make_encoder(encoding: Encoding, config: ConfigDict) -> Callable[[tf.Tensor]
 
     def encode(image: tf.Tensor) -> tf.Tensor:
         pixels = decoding.decode(image, at_least=2 * encoding.size)
-        pixels = cut_square(pixels) if encoding.shape == 'square' else shrink(pixels)
+        pixels = crop_square(pixels) if encoding.shape == 'square' else shrink(pixels)
         if encoding.kind == 'raw':
             return pixels
         return tf.io.encode_jpeg(pixels, quality=encoding.quality)
@@ -70,7 +74,7 @@ def make_encoder(encoding: Encoding, config: ConfigDict) -> Callable[[tf.Tensor]
 
 
 def create_features(encoding: Encoding, names: tuple[str, ...]) -> Any:
-    """Returns TFDS's description of the examples; classes by `class_names.labels(names)`."""
+    """Returns TFDS's description of the examples; synset ids of ImageNet are stored as such."""
     import tensorflow_datasets as tfds
 
     shape = ((encoding.size,) * 2 if encoding.shape == 'square' else (None, None)) + (3,)
@@ -83,9 +87,14 @@ def create_features(encoding: Encoding, names: tuple[str, ...]) -> Any:
 
 
 def serialize(features: Any, image: bytes | np.ndarray, label: int) -> bytes:
-    """Returns the record of an example whose image `encode` made, the same bytes in any process."""
-    if isinstance(image, bytes):
-        image = io.BytesIO(image)
-    record = features.serialize_example({'image': image, 'label': label})
-    # TFDS leaves the order of the fields to protobuf, which draws one for each process.
+    """Returns the record of an example: the same bytes in every process.
+
+    Args:
+      features: TFDS's description of the examples, from `create_features`.
+      image: result of `encode`, a JPEG or uint8 `[H, W, 3]`.
+      label: index of the class.
+    """
+    stored_image = io.BytesIO(image) if isinstance(image, bytes) else image
+    record = features.serialize_example({'image': stored_image, 'label': label})
+    # TFDS leaves the order of the fields to protobuf, which chooses a new one in each process.
     return tf.train.Example.FromString(record).SerializeToString(deterministic=True)

@@ -1,4 +1,9 @@
-"""The output folder of `prepare`: opening, continuing and finishing it."""
+"""Output folder of `prepare`: opening it, checking whether it can be continued, finishing it.
+
+Everything is written in `<output>/unfinished`. Its `settings.json` holds the settings of the
+preparation, which must not change when it is continued, and its `files.jsonl` lists the finished
+files. The last step renames the folder to where TFDS looks for the data set.
+"""
 
 import json
 import shutil
@@ -17,14 +22,18 @@ from resnet_jax.storage.files import write_text
 
 
 def open_folder(output: Path) -> Path:
-    """Returns the folder for what is unfinished, in an output that holds nothing else."""
+    """Returns `<output>/unfinished`, and makes it if the output folder is new or empty.
+
+    Raises:
+      InputError: if the output folder holds anything else or cannot be written.
+    """
     folder = output / 'unfinished'
     try:
         if output.exists() and not folder.exists() and any(output.iterdir()):
             raise InputError(
                 f'--output={output}: expected a new or empty folder, found '
                 f'{", ".join(sorted(path.name for path in output.iterdir())[:5])} in it; choose '
-                'another, or take those away'
+                'another folder or empty this one'
             )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -37,31 +46,38 @@ def open_folder(output: Path) -> Path:
 
 
 def require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Writes the settings of a new preparation, or checks them against those of the unfinished one.
+
+    Raises:
+      InputError: if the settings differ or cannot be read.
+    """
     path = folder / 'settings.json'
-    if not (folder / 'files.jsonl').exists():  # no file is known to be whole
+    if not (folder / 'files.jsonl').exists():  # no file is finished
         for file in folder.glob('*.tfrecord-*'):
             file.unlink()
         write_text(path, json.dumps(settings, indent=2) + '\n')
         return
     try:
-        before = json.loads(path.read_text(encoding='utf-8'))
-        changed = [f'{key} {before.get(key)!r}' for key in settings if before[key] != settings[key]]
+        old = json.loads(path.read_text(encoding='utf-8'))
+        changed = [f'{key} {old[key]!r}' for key in settings if old[key] != settings[key]]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        changed = ['something else']
+        changed = ['unknown settings (settings.json cannot be read)']
     if changed:
         raise InputError(
-            f'--output={folder.parent}: expected what was begun there to go on, found that it was '
-            f'begun with {", ".join(changed)}; repeat that, or choose another folder'
+            f'--output={folder.parent}: expected the settings of the unfinished preparation in it, '
+            f'found others: it was started with {", ".join(changed)}; use the same settings, '
+            'or choose another folder'
         )
 
 
 def require_space(output: Path, missing: list[RecordFile], encoding: Encoding) -> None:
+    """Raises `InputError` if the disk has too little space for the missing files."""
     needed = sum(file.num_positions for file in missing) * encoding.bytes_per_image
     free = shutil.disk_usage(output).free
     if needed > free:
         raise InputError(
-            f'--output={output}: expected room for about {needed / 1e9:,.1f} GB, found '
-            f'{free / 1e9:,.1f} GB free (for images that are smaller, give a smaller --size)'
+            f'--output={output}: expected about {needed / 1e9:,.1f} GB of free space, found '
+            f'{free / 1e9:,.1f} GB; free some space, or choose a smaller --size'
         )
 
 
@@ -73,10 +89,26 @@ def finish(
     features: Any,
     settings: dict[str, Any],
 ) -> None:
-    """Describes the files and moves them to where TFDS looks for them."""
+    """Writes the description of the files, and moves them to where TFDS looks for them.
+
+    Args:
+      config: a complete config; `data` is read.
+      output: the output folder.
+      folder: the folder of the unfinished preparation in it.
+      files: all files, written.
+      features: TFDS's description of the examples.
+      settings: settings of the preparation, which become the data set's metadata.
+
+    Raises:
+      InputError: if no image of a split can be decoded.
+      RunFailed: if the folder cannot be written.
+    """
     for split in settings['num_positions']:
         if not any(file.num_examples for file in files if file.split == split):
-            raise InputError(f'split {split!r}: expected an image that can be decoded, found none')
+            raise InputError(
+                f'split {split!r}: expected at least one image that can be decoded, found none; '
+                'see bad_images.csv'
+            )
     target = output / config.data.name / record_files.VERSION
     with record_files.explained(target):
         record_files.write_description(folder, files, features, settings)
@@ -84,7 +116,7 @@ def finish(
             path.unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(target)
-        (target / 'settings.json').unlink()  # not before: they guard what is unfinished
+        (target / 'settings.json').unlink()  # only now: until here it guards the files
         (target / '.lock').unlink()
     num_bad = sum(len(file.bad_images) for file in files)
     logging.info(
@@ -92,6 +124,6 @@ def finish(
         output,
         sum(file.num_examples for file in files),
         sum(file.num_bytes for file in files) / 1e9,
-        f', without {num_bad} bad ones (bad_images.csv)' if num_bad else '',
+        f', {num_bad} bad images left out (bad_images.csv)' if num_bad else '',
         output,
     )

@@ -1,13 +1,15 @@
-"""Writes a data set once more, smaller, as a TFDS data set that is read faster.
+"""Preparation of a data set: its images stored again, smaller, as a TFDS data set.
 
-Until it is whole it lies in `<output>/unfinished`. A preparation that was killed goes on behind the
-last file that is whole, and its files are those of one that was not.
+The prepared data set is faster to read than the original. Its files are written one after the other
+in `<output>/unfinished`; when all are written, the folder gets its final name. A preparation that
+was stopped or killed continues after the last finished file, and the result is byte for byte that
+of an uninterrupted one.
 """
 
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ from resnet_jax.errors import InputError, Stopped
 from resnet_jax.storage.files import locked
 
 FILE_BYTES = 2**27
-"""About so large is a file; training shuffles the records of a few files in memory."""
+"""Approximate size of a file in bytes. Training shuffles the records of a few files in memory."""
 
 
 def prepare(
@@ -54,22 +56,24 @@ def prepare(
 ) -> None:
     """Writes the splits of a config's data set to `output`.
 
-    They are read with `config.data.source = 'tfds'` and `config.data.dir = output`. Those of
-    sources without an order of their own are permuted. An image that cannot be decoded is named in
-    `bad_images.csv` and left out where `config.data.on_error` is 'skip'.
+    Read the result with `config.data.source = 'tfds'` and `config.data.dir = output`. Splits that
+    can be read at any index (digits, folders) are stored in a fixed random order, which mixes the
+    classes; other splits keep their order. If `config.data.on_error` is 'skip', images that cannot
+    be decoded are left out and listed in `bad_images.csv`.
 
     Args:
-      config: valid; `data` is read.
-      output: a new or empty folder, or one in which the same was begun, which goes on.
-      encoding: how images are stored.
-      screen: where progress is shown.
-      request: looked at between images.
+      config: a valid config; `data` is read.
+      output: a new or empty folder, or that of an unfinished preparation with the same settings,
+        which is continued.
+      encoding: format in which images are stored.
+      screen: terminal that shows the progress.
+      request: request to stop; checked before each image.
 
     Raises:
-      InputError: when the data or the folder are not as expected, and for an image that cannot be
-        decoded unless those are skipped.
-      RunFailed: when the data cannot be read, or the files not be written.
-      Stopped: when it was asked to; whole files stay.
+      InputError: if the data or the folder is not as expected, or if an image cannot be decoded and
+        `config.data.on_error` is not 'skip'.
+      RunFailed: if the data cannot be read or the files cannot be written.
+      Stopped: if `request` says so; finished files are kept.
     """
     splits = {split: loading.load_source(config, split) for split in _whole_splits(config)}
     names = _require_same_classes(config, splits)
@@ -83,7 +87,7 @@ def prepare(
     folder = open_folder(output)
     with locked(folder, '--output'), contextlib.ExitStack() as stack:
         stack.callback(screen.show_progress, '')
-        settings = _describe(config, encoding, splits)
+        settings = _settings(config, encoding, splits)
         require_same_settings(folder, settings)
         written = record_files.read_written(folder, planned)
         require_space(output, planned[len(written) :], encoding)
@@ -110,38 +114,40 @@ def prepare(
 
 
 def _whole_splits(config: ConfigDict) -> list[str]:
-    """Returns the splits that the config's are made of: 'train' of 'train[:90%]'."""
+    """Returns the whole splits that the config uses parts of: 'train' for 'train[:90%]'."""
     parts = f'{config.data.train_split}+{config.data.validation_split}'.split('+')
     splits = list(dict.fromkeys(part.partition('[')[0].strip() for part in parts))
     for split in splits:
         if split == 'all' or not re.fullmatch(r'[\w-]+', split, re.ASCII):
             raise InputError(
-                f"split {split!r}: expected letters, digits, _ or -, and not 'all', which TFDS "
-                'could not read; rename it'
+                f'split {split!r}: expected a name that TFDS can read: letters, digits, _ and -, '
+                "and not 'all'; rename the split"
             )
     return splits
 
 
 def _require_same_classes(config: ConfigDict, splits: dict[str, Source]) -> tuple[str, ...]:
-    (first, source), *others = splits.items()
-    for name, other in others:
-        where = f'splits {first!r} and {name!r}'
-        checks.validate_classes(config, source.class_names, other.class_names, where=where)
-    return source.class_names
+    """Returns the names of the classes, after a check that all splits have the same ones."""
+    (first_name, first), *others = splits.items()
+    for name, source in others:
+        where = f'splits {first_name!r} and {name!r}'
+        checks.validate_classes(config, first.class_names, source.class_names, where=where)
+    return first.class_names
 
 
 def _file_prefix(config: ConfigDict) -> str:
+    """Returns the beginning of the files' names: the data set's name without TFDS's config."""
     name = config.data.name
     if not re.fullmatch(r'[a-z][a-z0-9_]*(/[\w.-]+)?', name, re.ASCII) or name.endswith('.'):
         raise InputError(
-            f'config.data.name = {name!r}: expected the new name of a TFDS data set: a small '
-            'letter and then small letters, digits or _'
+            f'config.data.name = {name!r}: expected a name for the new TFDS data set: a lower-case '
+            'letter, then lower-case letters, digits or _; choose another name'
         )
     return name.partition('/')[0]
 
 
-def _describe(config: ConfigDict, encoding: Encoding, splits: dict[str, Source]) -> dict[str, Any]:
-    """Returns what decides which records are written."""
+def _settings(config: ConfigDict, encoding: Encoding, splits: dict[str, Source]) -> dict[str, Any]:
+    """Returns the settings that determine the records; a continued preparation must keep them."""
     return {
         'made_from': f'{config.data.source} {config.data.name}',
         'num_positions': {split: source.num_examples for split, source in splits.items()},
@@ -152,22 +158,26 @@ def _describe(config: ConfigDict, encoding: Encoding, splits: dict[str, Source])
 
 def _encoded_examples(
     source: Source, config: ConfigDict, encoding: Encoding, start: int
-) -> Iterator[dict[str, Any]]:
-    """Yields id, label, mask, image and, of a bad one, the stored bytes as `fault`."""
+) -> Generator[dict[str, Any], None, None]:
+    """Yields a source's examples from position `start` on, with encoded images.
+
+    An example has id, label, mask, image and `stored`: the stored bytes of an image that cannot be
+    decoded, and else ''.
+    """
     num_threads = config.data.num_threads or count_cores()
     encode = make_encoder(encoding, config)
     seed = tf.zeros(2, tf.int64) if source.is_indexed else None
-    nothing = '' if encoding.kind == 'jpeg' else tf.zeros([1, 1, 3], tf.uint8)
+    no_image = '' if encoding.kind == 'jpeg' else tf.zeros([1, 1, 3], tf.uint8)
 
     def items_from(position: int) -> tf.data.Dataset:
         elements = source.elements(seed, tf.constant(position, tf.int64))
         return tf.data.Dataset.zip({'element': elements})
 
     def decode(_: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {'image': encode(image), 'fault': tf.constant('')}
+        return {'image': encode(image), 'stored': tf.constant('')}
 
     def blank(_: Item, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {'image': nothing, 'fault': image if image.dtype == tf.string else ''}
+        return {'image': no_image, 'stored': image if image.dtype == tf.string else ''}
 
     examples = decode_in_order(
         items_from(start),
@@ -194,22 +204,36 @@ def _write_file(
     request: StopRequest,
     progress: Progress,
 ) -> None:
+    """Writes the next `writer.file.num_positions` examples.
+
+    Args:
+      writer: writer of the file.
+      examples: encoded examples, from the file's first one on.
+      source: the source of the examples.
+      features: TFDS's description of the examples.
+      request: request to stop; checked before each image.
+      progress: display of the progress.
+
+    Raises:
+      InputError: if an example is missing, or if its label is outside the classes.
+      Stopped: if `request` says so.
+    """
     for _ in range(writer.file.num_positions):
         if request.signal is not None:
-            message = 'stopped; whole files stay, and the same command continues behind them'
+            message = 'stopped; finished files are kept, and the same command continues after them'
             raise Stopped(request.signal, message)
         example = next(examples, None)
         if example is None:
             raise InputError(
                 f'split {writer.file.split!r}: expected {source.num_examples} examples, found '
-                'fewer: the data set is not what its description says'
+                'fewer: the data set does not match its description; prepare it again'
             )
-        check_labels({key: example[key].reshape(1) for key in ('id', 'label')}, source)
+        check_labels(example['id'].reshape(1), example['label'].reshape(1), source)
         record = b''
         if example['mask']:
             record = serialize(features, example['image'], example['label'])
             writer.write(record)
         else:
-            fault = decoding.describe_fault(example['fault'])
+            fault = decoding.describe_fault(example['stored'])
             writer.leave_out(source.name(int(example['id'])), fault)
         progress.add(len(record))

@@ -1,4 +1,9 @@
-"""Files of records that are written one after the other, and what makes them a TFDS data set."""
+"""Writing of TFRecord files, the list of finished files, and TFDS's description of them.
+
+The files of a split are planned before any is written: names, first example, number of examples.
+They are written one after the other, each under a temporary name until it is finished. After each
+file, `files.jsonl` is updated, so that a later process can continue after the last finished file.
+"""
 
 import contextlib
 import csv
@@ -24,14 +29,14 @@ class RecordFile:
     """A file of records, planned or written.
 
     Attributes:
-      name: in the folder.
-      split: that its examples belong to.
+      name: name of the file in its folder.
+      split: name of the split of its examples.
       start: position of its first example in the split.
-      num_positions: of the split that it is to hold.
-      num_examples: that it holds; fewer, if images were bad.
-      num_bytes: on the disk.
-      sha256: of its records, without the format's own checksums.
-      bad_images: name and fault of each image that was left out.
+      num_positions: number of examples of the split that it covers.
+      num_examples: number of records in the file: `num_positions` less the bad images.
+      num_bytes: size of the file in bytes.
+      sha256: SHA-256 of its records, without the TFRecord format's own lengths and checksums.
+      bad_images: `[name, fault]` of each image that was left out.
     """
 
     name: str
@@ -45,7 +50,7 @@ class RecordFile:
 
 
 def plan_files(name: str, split: str, num_examples: int, per_file: int) -> list[RecordFile]:
-    """Cuts a split into files of `per_file` examples, under the names that TFDS expects."""
+    """Divides a split into files of `per_file` examples, with the names that TFDS expects."""
     starts = range(0, num_examples, per_file)
     return [
         RecordFile(
@@ -59,9 +64,10 @@ def plan_files(name: str, split: str, num_examples: int, per_file: int) -> list[
 
 
 def read_written(folder: Path, planned: Sequence[RecordFile]) -> list[RecordFile]:
-    """Returns the files that an earlier process has written, the first ones of the plan.
+    """Returns the files that an earlier process has finished: the first ones of the plan.
 
-    One whose size is not what was written, and all behind it, will be written again.
+    The first file that is missing or has changed its size ends the result; it and all later files
+    must be written again. The same holds for an entry of `files.jsonl` that contradicts the plan.
     """
     written = []
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -77,6 +83,7 @@ def read_written(folder: Path, planned: Sequence[RecordFile]) -> list[RecordFile
 
 
 def _is_as_planned(file: RecordFile, plan: RecordFile) -> bool:
+    """Says whether an entry of `files.jsonl` agrees with the plan and with itself."""
     bad_images = [[str(text) for text in (name, fault)] for name, fault in file.bad_images]
     num_examples = plan.num_positions - len(bad_images)
     expected = dataclasses.replace(
@@ -90,29 +97,32 @@ def _is_as_planned(file: RecordFile, plan: RecordFile) -> bool:
 
 
 def write_list(folder: Path, files: Iterable[RecordFile]) -> None:
-    """Notes which files are written, for `read_written`."""
+    """Writes the list of the finished files, `files.jsonl`, for `read_written`."""
     lines = [json.dumps(dataclasses.asdict(file)) + '\n' for file in files]
     write_text(folder / 'files.jsonl', ''.join(lines))
 
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Raises `RunFailed` with the path and the reason where the disk does not take it."""
+    """Turns an error of the disk into `RunFailed` with the path and the reason."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
         reason = getattr(error, 'strerror', None) or getattr(error, 'message', str(error))
         raise RunFailed(
-            f'{path}: cannot be written: {reason}. The files before it are whole; make '
-            'room or mend the disk, and start the same command again'
+            f'{path}: cannot be written: {reason}. The files before it are intact; free some space '
+            'or repair the disk, and run the same command again'
         ) from None
 
 
 class FileWriter:
-    """Writes the records of one file; it is there once `close` has returned.
+    """Writer of one TFRecord file, which gets its name when `close` returns.
+
+    Attributes:
+      file: the file as written so far.
 
     Raises:
-      RunFailed: from every method, when the disk does not take it.
+      RunFailed: if the file cannot be written; any method can raise it.
     """
 
     def __init__(self, folder: Path, file: RecordFile):
@@ -131,15 +141,15 @@ class FileWriter:
             self._writer.write(record)
 
     def leave_out(self, name: str, fault: str) -> None:
-        """Notes an image that could not be decoded."""
+        """Adds a bad image to the list of those that were left out."""
         self.file.bad_images.append([name, fault])
 
     def close(self) -> RecordFile:
-        """Puts the file in place and returns what it holds."""
+        """Completes the file, gives it its name, and returns its description."""
         with explained(self._path):
             self._writer.close()
-            with self._temporary.open('rb') as written:
-                os.fsync(written.fileno())
+            with self._temporary.open('rb') as temporary:
+                os.fsync(temporary.fileno())
             self._temporary.replace(self._path)
             self.file.num_bytes = self._path.stat().st_size
         self.file.sha256 = self._checksum.hexdigest()
@@ -147,8 +157,8 @@ class FileWriter:
 
 
 def write_bad_images(path: Path, files: Iterable[RecordFile]) -> None:
-    """Writes the table of the images that were left out, if there are any."""
-    rows = [[file.split, *bad] for file in files for bad in file.bad_images]
+    """Writes the table of the images that were left out, as CSV, if there are any."""
+    rows = [[file.split, *bad_image] for file in files for bad_image in file.bad_images]
     if rows:
         text = io.StringIO()
         csv.writer(text, lineterminator='\n').writerows([['split', 'image', 'fault'], *rows])
@@ -158,10 +168,15 @@ def write_bad_images(path: Path, files: Iterable[RecordFile]) -> None:
 def write_description(
     folder: Path, files: Sequence[RecordFile], features: Any, metadata: dict[str, Any]
 ) -> None:
-    """Makes a folder of written files a TFDS data set.
+    """Writes TFDS's description of the files into their folder.
 
-    Its `metadata.json` holds `metadata`, the numbers of examples and of images left out, and
-    `sha256`: of the lines of the files' own checksums, in the plan's order.
+    Args:
+      folder: folder of the files.
+      files: all files, written, in the plan's order.
+      features: TFDS's description of the examples.
+      metadata: settings of the preparation. `metadata.json` holds them, the numbers of examples and
+        of bad images in each split, and a checksum of the data set, `sha256`: the SHA-256 of the
+        files' checksums, one a line, in the plan's order.
     """
     import tensorflow_datasets as tfds
 
@@ -183,11 +198,11 @@ def write_description(
         split_infos=[
             tfds.core.SplitInfo(
                 name=split,
-                shard_lengths=[file.num_examples for file in of_split],
-                num_bytes=sum(file.num_bytes for file in of_split),
+                shard_lengths=[file.num_examples for file in split_files],
+                num_bytes=sum(file.num_bytes for file in split_files),
                 filename_template=template,
             )
-            for split, of_split in by_split.items()
+            for split, split_files in by_split.items()
         ],
         version=VERSION,
         filename_template=template,

@@ -1,4 +1,4 @@
-"""Folders of images: `<dir>/<split>/<class>/*.jpg|png`."""
+"""Folders of images as sources: `<dir>/<split>/<class>/*.jpg|png`."""
 
 import os
 from pathlib import Path
@@ -15,13 +15,13 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
 def load_folder(config: ConfigDict, split: str) -> Source:
-    """`<dir>/<split>/<class>/*.jpg|png`, classes and files in sorted order."""
+    """Opens the folder `<dir>/<split>`; classes and files are in sorted order."""
     root = Path(config.data.dir)
     names = _subfolders(root, f'config.data.dir = {config.data.dir!r}')
     if split not in names:
         raise InputError(
-            f'split {split!r}: expected a folder {root / split}; {root} holds '
-            f'{", ".join(names) or "no folders"}'
+            f'split {split!r}: expected a folder {root / split}, found '
+            f'{", ".join(names) or "no folders"} in {root}'
         )
     classes = _subfolders(root / split, f'split {split!r}')
     if not classes:
@@ -48,15 +48,19 @@ def load_folder(config: ConfigDict, split: str) -> Source:
     )
 
 
-def _subfolders(folder: Path, what: str) -> list[str]:
+def _subfolders(folder: Path, subject: str) -> list[str]:
+    """Returns the sorted names of the folders in a folder; `subject` begins error messages."""
     try:
         with os.scandir(folder) as entries:
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
     except OSError as error:
-        raise InputError(f'{what}: expected a folder, found {error.strerror}: {folder}') from None
+        raise InputError(
+            f'{subject}: expected a folder {folder}, found: {error.strerror}'
+        ) from None
 
 
 def _image_files(folder: Path) -> list[str]:
+    """Returns the sorted paths of the images in a folder."""
     with os.scandir(folder) as entries:
         return sorted(
             e.path

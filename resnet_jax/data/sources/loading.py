@@ -1,4 +1,4 @@
-"""Where examples come from: the embedded digits, TFDS, or a folder of images."""
+"""Opening of a split of the config's data set as a `Source`."""
 
 from ml_collections import ConfigDict
 
@@ -12,11 +12,11 @@ def load_source(config: ConfigDict, split: str) -> Source:
     """Opens a split of the config's data set.
 
     Args:
-      config: a whole config; `data` is read.
-      split: a split's name as the data set has it, such as `config.data.train_split`.
+      config: a complete config; `data` is read.
+      split: name of the split in the data set, such as `config.data.train_split`.
 
     Raises:
-      InputError: when the data is not there or not as described, with what to do about it.
+      InputError: if the data is missing or is not what the config says.
     """
     load = {'digits': load_digits, 'tfds': tfds.load_tfds, 'folder': load_folder}
     return load[config.data.source](config, split)

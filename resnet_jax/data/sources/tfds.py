@@ -1,6 +1,6 @@
-"""Data sets that TFDS has prepared, or that lie prepared in its format.
+"""TFDS data sets as sources, prepared by TFDS or by the command `prepare`.
 
-Their records lie in files that can only be read from their beginning.
+Their examples are records in TFRecord files, which can only be read from the beginning.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from resnet_jax.errors import InputError
 
 
 def load_tfds(config: ConfigDict, split: str) -> Source:
-    """Opens a split of encoded images or of uint8 pixels `[H, W, 3]`; neither is decoded here."""
+    """Opens a split whose images are JPEGs, PNGs or uint8 pixels `[H, W, 3]`, without decoding."""
     import tensorflow_datasets as tfds
 
     info = _prepared_builder(config).info
@@ -30,17 +30,20 @@ def load_tfds(config: ConfigDict, split: str) -> Source:
             f"slice such as '{next(iter(info.splits))}[:90%]'"
         ) from None
     if not files:
-        raise InputError(f'split {split!r} of {info.name}: expected at least one example')
+        raise InputError(
+            f'split {split!r} of {info.name}: expected at least one example, found none; choose '
+            'another split'
+        )
     _require_tfrecord(info)
     ends = np.cumsum([file.take for file in files])
-    # Apart, because the pipeline asks for them apart and copying an image takes time.
+    # Image and label are parsed separately, because reading a label must not copy the image.
     parts = {key: tfds.features.FeaturesDict({key: info.features[key]}) for key in keys}
     encoded = isinstance(info.features[image_key], tfds.features.Image)
     decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else {}
 
     def parse(element: dict[str, tf.Tensor], key: str) -> tf.Tensor:
-        only = {k: decoders[k] for k in decoders if k == key}
-        return parts[key].deserialize_example(element['record'], decoders=only)[key]
+        skipped = {k: decoders[k] for k in decoders if k == key}
+        return parts[key].deserialize_example(element['record'], decoders=skipped)[key]
 
     def name(index: int) -> str:
         file = int(np.searchsorted(ends, index, side='right'))
@@ -65,33 +68,33 @@ def _prepared_builder(config: ConfigDict) -> Any:
     import tensorflow_datasets as tfds
 
     name, folder = config.data.name, config.data.dir
-    if ':' in name:  # TFDS would fetch the code of such a data set, and run it
+    if ':' in name:  # TFDS downloads and runs the code of a data set with a namespace
         raise InputError(
             f'config.data.name = {name!r}: expected a data set without a namespace; prepare it '
-            'with TFDS, and name its folder with config.data.dir'
+            'with TFDS, and set config.data.dir to its folder'
         )
-    where = folder or tfds.core.constants.DATA_DIR
+    data_dir = folder or tfds.core.constants.DATA_DIR
     try:
         builder = _builder_from_files(name, folder) or tfds.builder(name, data_dir=folder or None)
     except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
         reason = str(error).strip().split('\n')[0]
         raise InputError(
-            f'config.data.name = {name!r}: expected a data set that TFDS knows or that lies '
-            f'prepared in {where} (config.data.dir); found none: {reason}'
+            f'config.data.name = {name!r}: expected a data set that TFDS knows or that is '
+            f'prepared in {data_dir} (config.data.dir), found none: {reason}'
         ) from None
     except json_format.ParseError as error:
         reason = str(error).strip().split('\n')[0]
         raise InputError(
-            f'{name}: expected the description of a TFDS data set in {where}, found a damaged one: '
-            f'{reason}; prepare it again'
+            f'{name}: expected the description of a TFDS data set in {data_dir}, found a damaged '
+            f'one: {reason}; prepare the data set again'
         ) from None
     if not builder.info.splits:
-        raise InputError(_how_to_prepare(name, where))
+        raise InputError(_not_prepared(name, data_dir))
     return builder
 
 
 def _builder_from_files(name: str, folder: str) -> Any:
-    """Returns what lies in a named folder, whatever features TFDS's own code for it expects."""
+    """Returns the data set in `folder` with the features in its files, not those in TFDS's code."""
     from tensorflow_datasets.core import read_only_builder, registered
 
     try:
@@ -100,30 +103,36 @@ def _builder_from_files(name: str, folder: str) -> Any:
         return None
 
 
-def _how_to_prepare(name: str, where: str) -> str:
+def _not_prepared(name: str, data_dir: str) -> str:
+    """Returns the message for a data set that is not prepared, with instructions."""
     archives = ''
     if name == 'imagenet2012':
         archives = (
             '  1. Get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org\n'
-            f'     and put them into {where}/downloads/manual\n'
+            f'     and put them into {data_dir}/downloads/manual\n'
         )
     number = 2 if archives else 1
     return (
-        f'{name}: expected the data set prepared by TFDS in {where} (config.data.dir), '
+        f'{name}: expected a data set prepared by TFDS in {data_dir} (config.data.dir), '
         f'found nothing there. Prepare it once:\n{archives}'
-        f'  {number}. tfds build {name} --data_dir={where}\n'
-        'Meanwhile, the embedded digits need no data: --config=configs/resnet18.py:digits'
+        f'  {number}. tfds build {name} --data_dir={data_dir}\n'
+        "To try the program without a download, use scikit-learn's digits: "
+        '--config=configs/resnet18.py:digits'
     )
 
 
 def _supervised_keys(info: Any) -> tuple[str, str]:
+    """Returns the names of the image and the label in TFDS's description of a data set.
+
+    A description that does not name them must have exactly one image and one class.
+    """
     import tensorflow_datasets as tfds
 
     keys = info.supervised_keys
     kinds = (_is_image, lambda feature: isinstance(feature, tfds.features.ClassLabel))
     if keys is None:
-        named = [[k for k, f in info.features.items() if is_kind(f)] for is_kind in kinds]
-        keys = tuple(found[0] for found in named if len(found) == 1)
+        names = [[k for k, f in info.features.items() if is_kind(f)] for is_kind in kinds]
+        keys = tuple(candidates[0] for candidates in names if len(candidates) == 1)
     features = [info.features[key] for key in keys if key in info.features]
     if len(features) != 2 or not all(map(lambda is_kind, f: is_kind(f), kinds, features)):
         raise InputError(
@@ -134,7 +143,7 @@ def _supervised_keys(info: Any) -> tuple[str, str]:
 
 
 def _is_image(feature: Any) -> bool:
-    """Says whether a feature is an encoded image, or pixels as `prepare --encoding=raw` writes."""
+    """Says whether a feature is an encoded image, or pixels (from `prepare --encoding=raw`)."""
     import tensorflow_datasets as tfds
 
     if isinstance(feature, tfds.features.Image):
@@ -148,5 +157,5 @@ def _require_tfrecord(info: Any) -> None:
     if info.file_format.value != 'tfrecord':
         raise InputError(
             f'{info.name}: expected files in the format tfrecord, found {info.file_format.value}; '
-            'prepare it again with --file_format=tfrecord'
+            'prepare the data set again with --file_format=tfrecord'
         )

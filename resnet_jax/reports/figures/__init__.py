@@ -1,4 +1,4 @@
-"""The figures, one a file. The only package that imports matplotlib and datashader.
+"""Figures, one in each module. No other package imports matplotlib or datashader.
 
-Each returns the bytes of a picture; none writes a file.
+Each `draw_` function returns the bytes of a picture; none writes a file.
 """

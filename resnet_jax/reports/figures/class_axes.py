@@ -1,6 +1,7 @@
-"""What stands along the axes of a confusion matrix: names, groups or numbers of classes."""
+"""Axis labels of a confusion matrix: names, groups or index numbers of classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
@@ -16,31 +17,31 @@ INK = '#f2f3f5'
 MUTED = '#b4bac4'
 
 MAX_NAMED = 30
-"""Classes that fit along an axis by name, and whose cells have room for a number."""
+"""Most classes whose names fit along an axis and whose cells have room for a number."""
 
 _LETTER = 0.62
-"""The width of a letter, by the height of its font."""
+"""Width of a letter as a fraction of the height of its font."""
 
 
 def label_axes(
     axes: Axes, names: Sequence[str], order: np.ndarray, *, side: float, em: float
 ) -> None:
-    """Writes what fits along both axes.
+    """Writes the labels that fit along both axes.
 
-    Few classes get their names, those with synset ids their groups, others numbers if they are in
-    index order.
+    Up to `MAX_NAMED` classes are labelled with their names. More classes are labelled with their
+    groups if they have synset ids, else with their numbers if they are in index order.
 
     Args:
-      axes: of the matrix, from 0 to the number of classes both ways, downwards.
-      names: of the classes, in index order.
-      order: int `[C]`, the classes from the left and from the top.
-      side: of the matrix, where the picture is 1000.
-      em: points of the font that is 1 high there.
+      axes: axes of the matrix, from 0 to the number of classes, rows from top to bottom.
+      names: names of the classes, in index order.
+      order: int `[C]`, the classes from left to right and from top to bottom.
+      side: side of the matrix, in thousandths of the picture's side.
+      em: size in points of a font whose height is one thousandth of the picture's side.
     """
     number = len(order)
-    corner = {'transform': axes.transAxes, 'color': MUTED, 'fontsize': 14.5 * em, 'ha': 'right'}
-    axes.text(-0.007, 1.022, 'predicted →', **corner)
-    axes.text(-0.02, 1.001, 'true ↓', **corner)
+    words: dict[str, Any] = {'transform': axes.transAxes, 'color': MUTED, 'fontsize': 14.5 * em}
+    axes.text(-0.007, 1.022, 'predicted →', ha='right', **words)
+    axes.text(-0.02, 1.001, 'true ↓', ha='right', **words)
     in_order = [names[i] for i in order]
     coarse, dogs = find_groups(in_order)
     if number <= MAX_NAMED:
@@ -51,14 +52,17 @@ def label_axes(
         for group in dogs:
             _frame(axes, group, number, em)
     elif np.array_equal(order, np.arange(number)):
-        places = MaxNLocator(8, integer=True, steps=(1, 2, 5, 10)).tick_values(0, number - 1)
-        places = [int(place) for place in places if 0 <= place < number]
-        words = [str(place) for place in places]
-        _set_ticks(axes, np.add(places, 0.5), words, words, 17 * em, 17 * em)
+        ticks = MaxNLocator(8, integer=True, steps=(1, 2, 5, 10)).tick_values(0, number - 1)
+        shown = [int(tick) for tick in ticks if 0 <= tick < number]
+        labels = [str(index) for index in shown]
+        _set_ticks(axes, np.add(shown, 0.5), labels, labels, 17 * em, 17 * em)
 
 
 def _write_names(axes: Axes, names: Sequence[str], side: float, em: float) -> None:
-    """Writes a name for each row, and for each column if there is room; else numbers for both."""
+    """Writes the name of each row, and of each column if there is room.
+
+    Otherwise columns are labelled with numbers, and rows with the same numbers and their names.
+    """
     longest = max(len(name) for name in names)
     cell = side / len(names)
     places = np.arange(len(names)) + 0.5
@@ -75,12 +79,22 @@ def _write_names(axes: Axes, names: Sequence[str], side: float, em: float) -> No
 
 def _set_ticks(
     axes: Axes,
-    places: Sequence[float],
+    places: np.ndarray,
     rows: Sequence[str],
     columns: Sequence[str],
     down: float,
     across: float,
 ) -> None:
+    """Labels rows and columns.
+
+    Args:
+      axes: axes of the matrix.
+      places: float64 `[N]`, positions of the labels on both axes.
+      rows: N labels of rows.
+      columns: N labels of columns.
+      down: font size of the labels of rows, in points.
+      across: font size of the labels of columns, in points.
+    """
     axes.set_yticks(places, rows)
     axes.set_xticks(places, columns)
     axes.xaxis.tick_top()
@@ -90,10 +104,10 @@ def _set_ticks(
 
 
 def _bracket(axes: Axes, group: Group, number: int, side: float, em: float) -> None:
-    """Draws a line along a group on both axes, and its name where there is room."""
+    """Draws a line along a group on both axes, and writes its name if there is room."""
     start, stop = group.start / number, group.stop / number
-    line = {'transform': axes.transAxes, 'clip_on': False, 'color': MUTED, 'linewidth': 2.5 * em}
-    line |= {'solid_capstyle': 'butt'}
+    line: dict[str, Any] = {'transform': axes.transAxes, 'clip_on': False, 'color': MUTED}
+    line |= {'linewidth': 2.5 * em, 'solid_capstyle': 'butt'}
     gap = 0.0015
     axes.plot((start + gap, stop - gap), (1.011, 1.011), **line)
     axes.plot((-0.011, -0.011), (1 - start - gap, 1 - stop + gap), **line)
@@ -101,13 +115,13 @@ def _bracket(axes: Axes, group: Group, number: int, side: float, em: float) -> N
     if height < 15:
         return
     middle = (start + stop) / 2
-    words = {'transform': axes.transAxes, 'color': INK, 'fontsize': height * em}
+    words: dict[str, Any] = {'transform': axes.transAxes, 'color': INK, 'fontsize': height * em}
     axes.text(middle, 1.02, group.name, ha='center', va='bottom', **words)
     axes.text(-0.02, 1 - middle, group.name, ha='right', va='center', rotation=90, **words)
 
 
 def _frame(axes: Axes, group: Group, number: int, em: float) -> None:
-    """Draws a frame around a group's own block, with its name beside it."""
+    """Draws a frame around the block of a group on the diagonal, with its name to the right."""
     length = group.stop - group.start
     if length < 0.05 * number:
         return
@@ -116,6 +130,6 @@ def _frame(axes: Axes, group: Group, number: int, em: float) -> None:
         Rectangle(corner, length, length, fill=False, edgecolor=INK, linewidth=em, alpha=0.8)
     )
     stroke = [patheffects.withStroke(linewidth=4 * em, foreground=BACKGROUND)]
-    place = (group.stop + 0.006 * number, group.start)
-    words = {'color': INK, 'fontsize': 19 * em, 'va': 'top', 'path_effects': stroke}
-    axes.text(*place, group.name, **words)
+    left = group.stop + 0.006 * number
+    words: dict[str, Any] = {'color': INK, 'fontsize': 19 * em, 'path_effects': stroke}
+    axes.text(left, group.start, group.name, va='top', **words)

@@ -1,4 +1,4 @@
-"""The confusion matrices of a run's evaluations as an animated GIF."""
+"""Animated GIF of the confusion matrices of a run, one frame for each evaluation."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -8,11 +8,13 @@ from matplotlib import colors
 from PIL import Image
 
 from resnet_jax.evaluation.confusion_files import SavedConfusion
-from resnet_jax.reports.figures import confusion_matrix
+from resnet_jax.reports.figures import class_axes, confusion_matrix
 
 MAX_BYTES = 10_000_000
+"""The file must be smaller than this."""
+
 SIZES = (640, 512, 400, 300, 200)
-"""Pixels of a side; the largest is taken whose file is not too large."""
+"""Sides of the picture to try, in px: the first whose file is smaller than `MAX_BYTES` is used."""
 
 FRAME_MILLISECONDS = 350
 LAST_FRAME_MILLISECONDS = 3000
@@ -25,20 +27,21 @@ def draw_confusion_history(
     names: Sequence[str],
     order: np.ndarray,
 ) -> bytes:
-    """Returns a GIF with a frame for each evaluation, and one scale for all.
+    """Returns a GIF with a frame for each evaluation, all on the same colour scale.
 
-    It has less than 10 MB, or, with more than a thousand frames, the smallest of `SIZES`.
+    The GIF is smaller than 10 MB. Only with more than about a thousand frames can it be larger; it
+    then has the smallest of `SIZES`.
 
     Args:
-      evaluations: at least one, oldest first, all of the same classes.
-      title: below epoch and accuracies, which are printed on every frame.
-      names: of the classes, in index order.
-      order: int `[C]`, the classes from the left and from the top.
+      evaluations: at least one evaluation, oldest first, all with the same classes.
+      title: line of text below the epoch and the accuracies on every frame.
+      names: names of the classes, in index order.
+      order: int `[C]`, the classes from left to right and from top to bottom.
     """
     bytes_per_area = 0.0
     for size in SIZES:
         if bytes_per_area * size**2 > 1.2 * MAX_BYTES and size != SIZES[-1]:
-            continue  # it would be too large as well, and frames take time
+            continue  # it is likely to be too large too, and drawing frames takes time
         gif = _draw(evaluations, title, names, order, size)
         if len(gif) < MAX_BYTES:
             break
@@ -74,14 +77,14 @@ def _draw(
             yield image.quantize(palette=palette, dither=Image.Dither.NONE)
 
     durations = [FRAME_MILLISECONDS] * (len(evaluations) - 1) + [LAST_FRAME_MILLISECONDS]
-    rest = frames()
-    first = next(rest)
+    remaining = frames()
+    first = next(remaining)
     file = io.BytesIO()
     first.save(
         file,
         'GIF',
         save_all=True,
-        append_images=rest,
+        append_images=remaining,
         duration=durations,
         loop=0,
         disposal=1,
@@ -90,12 +93,10 @@ def _draw(
 
 
 def _make_palette() -> Image.Image:
-    """Returns the colours of all frames: the scale's, and greys for the words."""
-    grey = colors.LinearSegmentedColormap.from_list(
-        '', [confusion_matrix.BACKGROUND, confusion_matrix.INK]
-    )
-    chosen = [*confusion_matrix.COLORS, *(grey(i / 31) for i in range(32))]
-    levels = [round(255 * level) for color in chosen for level in colors.to_rgb(color)]
+    """Returns the palette of all frames: the colours of the scale, and greys for the text."""
+    greys = colors.LinearSegmentedColormap.from_list('', [class_axes.BACKGROUND, class_axes.INK])
+    rgba = colors.to_rgba_array([*confusion_matrix.COLORS, *greys(np.arange(32) / 31)])
+    levels = [round(255 * level) for level in rgba[:, :3].ravel().tolist()]
     palette = Image.new('P', (1, 1))
     palette.putpalette(levels)
     return palette

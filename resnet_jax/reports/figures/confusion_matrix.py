@@ -1,7 +1,8 @@
-"""The confusion matrix of one evaluation."""
+"""Figure of the confusion matrix of one evaluation."""
 
 import io
 from collections.abc import Sequence
+from typing import Any, cast
 
 import datashader
 import numpy as np
@@ -10,6 +11,7 @@ import xarray
 from datashader import transfer_functions
 from matplotlib import colormaps, colors
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,23 +21,24 @@ from resnet_jax.reports.figures import class_axes, style
 from resnet_jax.reports.figures.class_axes import BACKGROUND, INK, MUTED
 
 SIZE = 1000
+"""Side of the picture in px."""
 
 
 def draw_confusion_matrix(
     saved: SavedConfusion, *, title: str, names: Sequence[str], order: np.ndarray
 ) -> bytes:
-    """Returns a PNG of 1000 x 1000 pixels: rows true, columns each of the predictions.
+    """Returns a PNG of 1000 x 1000 px: true classes in rows, predicted classes in columns.
 
     Args:
-      saved: the evaluation.
-      title: below epoch and accuracies.
-      names: of the classes, in index order.
-      order: int `[C]`, the classes from the left and from the top.
+      saved: confusion of the evaluation.
+      title: line of text below the epoch and the accuracies.
+      names: names of the classes, in index order.
+      order: int `[C]`, the classes from left to right and from top to bottom.
     """
-    found = aggregate(saved.counts, order, round(MATRIX_SHARE * SIZE))
+    matrix = aggregate(saved.counts, order, round(MATRIX_SHARE * SIZE))
     image = draw_matrix(
-        found,
-        compute_highest(found),
+        matrix,
+        compute_highest(matrix),
         size=SIZE,
         title=write_title(saved),
         subtitle=title,
@@ -48,50 +51,55 @@ def draw_confusion_matrix(
 
 
 COLORS = tuple(colors.to_hex(colormaps['inferno'](0.38 + 0.62 * i / 63)) for i in range(64))
-"""From few predictions to most: matplotlib's inferno without its darkest third, which one could not
-tell from the background."""
+"""Colours from the fewest predictions to the most.
+
+This is matplotlib's inferno without its darkest third, which looks like the background.
+"""
 
 
 MATRIX_SHARE = 0.87
-"""Of the picture's width and height; the rest is for the title and the axes."""
+"""Side of the matrix as a fraction of the picture's side; the rest is for the title and labels."""
 
 
 _MIN_CELL = 4
-"""Pixels from which on a cell is drawn as a square; smaller ones as points."""
+"""Smallest cell that is drawn as a square, in px; smaller cells are drawn as points."""
 
 
 _MAX_POINTS = 2_000_000
-"""Of more predictions than these, several share a point, so that no count takes memory at will."""
+"""Most predictions that get a point each. Of more, several share a point, to bound the memory."""
 
 
 _FEW_CLASSES = 50
-"""Below so many, five predictions would fill much of every row: only the first is drawn."""
+"""With fewer classes only the first prediction is drawn: five would fill much of every row."""
 
 
 def choose_top_k(num_classes: int) -> int:
-    """Returns how many predictions of each example are drawn: five, or one of few classes."""
+    """Returns how many predictions of each example are drawn: five, or one if classes are few."""
     return 5 if num_classes >= _FEW_CLASSES else 1
 
 
 def aggregate(counts: ConfusionCounts, order: np.ndarray, size: int) -> xarray.DataArray:
-    """Returns the predictions that fall on each pixel, float64, rows true; nan where none.
+    """Returns the number of predictions on each square or pixel, true classes in rows.
 
-    Cells of four pixels and more become squares: the result is `[C, C]`. Of smaller ones each
-    prediction is a point, at a place in its cell that is always the same (1000 classes on fewer
-    pixels would show stripes otherwise): `[size, size]`.
+    Cells of four pixels or more become squares. In smaller cells each prediction becomes a point at
+    a pseudo-random place in its cell, which is the same in every call. (Without it, 1000 classes
+    on fewer pixels show stripes.)
 
     Args:
-      counts: of one evaluation, of which `choose_top_k` predictions are taken.
-      order: int `[C]`, the classes from the left and from the top.
-      size: of the matrix in pixels.
+      counts: confusion counts of one evaluation; `choose_top_k` predictions of each example count.
+      order: int `[C]`, the classes from left to right and from top to bottom.
+      size: side of the matrix in px.
+
+    Returns:
+      float64 `[C, C]` for squares, `[size, size]` for points; nan where there is no prediction.
     """
     num_classes = counts.num_classes
-    drawn = counts.rank < choose_top_k(num_classes)
-    true, predicted, rank = counts.true[drawn], counts.predicted[drawn], counts.rank[drawn]
-    count = counts.count[drawn]
+    is_drawn = counts.rank < choose_top_k(num_classes)
+    true, predicted, rank = counts.true[is_drawn], counts.predicted[is_drawn], counts.rank[is_drawn]
+    count = counts.count[is_drawn]
     as_squares = num_classes * _MIN_CELL <= size
-    most = 2**32 if count.sum(dtype=np.int64) <= _MAX_POINTS else _MAX_POINTS // len(count)
-    copies = np.minimum(count.astype(np.int64), 1 if as_squares else max(most, 1))
+    max_copies = 2**32 if count.sum(dtype=np.int64) <= _MAX_POINTS else _MAX_POINTS // len(count)
+    copies = np.minimum(count.astype(np.int64), 1 if as_squares else max(max_copies, 1))
     place = np.empty(num_classes, np.int64)
     place[order] = np.arange(num_classes)
     cell = np.repeat(true.astype(np.uint64) * num_classes + predicted, copies)
@@ -111,20 +119,20 @@ def aggregate(counts: ConfusionCounts, order: np.ndarray, size: int) -> xarray.D
 
 
 def _scatter(numbers: np.ndarray) -> np.ndarray:
-    """Returns for each uint64 a random-looking place in [0, 1) (Steele et al. 2014, SplitMix)."""
+    """Returns a pseudo-random place in [0, 1) for each uint64 (SplitMix, Steele et al. 2014)."""
     z = numbers * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
 
 
-def compute_highest(found: xarray.DataArray) -> float:
-    """Returns the most predictions on any pixel, at least 2: a scale has two ends."""
-    return float(np.nanmax(found.to_numpy(), initial=2))
+def compute_highest(matrix: xarray.DataArray) -> float:
+    """Returns the most predictions on any square or pixel; at least 2, as the scale starts at 1."""
+    return float(np.nanmax(matrix.to_numpy(), initial=2))
 
 
 def write_title(saved: SavedConfusion) -> str:
-    """Returns epoch and accuracies, for the upper left corner."""
+    """Returns the title of the picture: epoch and accuracies."""
     counts = saved.counts
     return (
         f'epoch {saved.epoch:g} · top-5 {counts.accuracy(5):.2%} · top-1 {counts.accuracy(1):.2%}'
@@ -132,7 +140,7 @@ def write_title(saved: SavedConfusion) -> str:
 
 
 def draw_matrix(
-    found: xarray.DataArray,
+    matrix: xarray.DataArray,
     highest: float,
     *,
     size: int,
@@ -144,13 +152,14 @@ def draw_matrix(
     """Returns the picture, RGB.
 
     Args:
-      found: from `aggregate`.
-      highest: what the brightest colour stands for, the darkest being 1; the scale is logarithmic.
-      size: of the whole picture in pixels, of which the matrix has `MATRIX_SHARE`.
-      title: large, in the upper left corner.
-      subtitle: below it.
-      names: of the classes, in index order.
-      order: as for `aggregate`.
+      matrix: result of `aggregate`.
+      highest: number of predictions that gets the brightest colour. The darkest colour stands for
+        1; the scale is logarithmic.
+      size: side of the whole picture in px; the side of the matrix is `MATRIX_SHARE` of it.
+      title: large line of text in the upper left corner.
+      subtitle: small line of text below the title.
+      names: names of the classes, in index order.
+      order: int `[C]`, the classes from left to right and from top to bottom.
     """
     figure = style.create_figure(size, size, BACKGROUND)
     side = round(MATRIX_SHARE * size)
@@ -158,40 +167,42 @@ def draw_matrix(
     axes = figure.add_axes((left / size, bottom / size, side / size, side / size))
     axes.set_facecolor(BACKGROUND)
     extent = (0, len(order), len(order), 0)
-    axes.imshow(_shade(found, highest), extent=extent, interpolation='nearest', aspect='auto')
+    axes.imshow(_shade(matrix, highest), extent=extent, interpolation='nearest', aspect='auto')
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color('#343944')
-    em = 0.72 * size / 1000  # points of a pixel in a picture of 1000
+    em = 0.72 * size / 1000  # a thousandth of the picture's side in points: 100 px are 72 points
     class_axes.label_axes(axes, names, order, side=1000 * MATRIX_SHARE, em=em)
     if len(order) <= class_axes.MAX_NAMED:
-        _write_counts(axes, found, highest, em)
+        _write_counts(axes, matrix, highest, em)
     figure.text(0.012, 0.99, title, color=INK, fontsize=30 * em, fontweight='bold', va='top')
     figure.text(0.012, 0.951, subtitle, color=MUTED, fontsize=18 * em, va='top')
-    _draw_scale(figure, f'{highest:,.0f} a {"cell" if len(found) == len(order) else "pixel"}', em)
-    figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    _draw_scale(figure, f'{highest:,.0f} a {"cell" if len(matrix) == len(order) else "pixel"}', em)
+    canvas = cast(FigureCanvasAgg, figure.canvas)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def _shade(found: xarray.DataArray, highest: float) -> np.ndarray:
-    """Returns uint8 `[pixels, pixels, 4]`, transparent where nothing is."""
-    image = transfer_functions.shade(found, cmap=list(COLORS), how='log', span=(1, highest))
+def _shade(matrix: xarray.DataArray, highest: float) -> np.ndarray:
+    """Returns RGBA, uint8 `[rows, columns, 4]`, transparent where there is no prediction."""
+    image = transfer_functions.shade(matrix, cmap=list(COLORS), how='log', span=(1, highest))
     return np.asarray(image.to_pil(origin='upper'))
 
 
-def _draw_scale(figure: Figure, most: str, em: float) -> None:
+def _draw_scale(figure: Figure, highest: str, em: float) -> None:
+    """Draws the colour scale from 1 to the number in `highest`."""
     axes = figure.add_axes((0.74, 0.937, 0.12, 0.013))
     axes.imshow(np.arange(len(COLORS))[None], cmap=colors.ListedColormap(COLORS), aspect='auto')
     axes.set_axis_off()
-    words = {'color': MUTED, 'fontsize': 16 * em, 'va': 'center'}
+    words: dict[str, Any] = {'color': MUTED, 'fontsize': 16 * em, 'va': 'center'}
     figure.text(0.733, 0.9425, '1', ha='right', **words)
-    figure.text(0.867, 0.9425, most, ha='left', **words)
+    figure.text(0.867, 0.9425, highest, ha='left', **words)
 
 
-def _write_counts(axes: Axes, found: xarray.DataArray, highest: float, em: float) -> None:
-    """Writes each count into its cell, dark on bright ones."""
-    height = min(26, 0.4 * MATRIX_SHARE * 1000 / len(found))
-    for (row, column), count in np.ndenumerate(found.to_numpy()):
+def _write_counts(axes: Axes, matrix: xarray.DataArray, highest: float, em: float) -> None:
+    """Writes each count into its cell, in a dark colour if the cell is bright."""
+    height = min(26, 0.4 * MATRIX_SHARE * 1000 / len(matrix))
+    for (row, column), count in np.ndenumerate(matrix.to_numpy()):
         if count > 0:
             color = BACKGROUND if np.log1p(count) > 0.6 * np.log1p(highest) else INK
-            words = {'color': color, 'fontsize': height * em, 'ha': 'center', 'va': 'center'}
-            axes.text(column + 0.5, row + 0.5, f'{count:.0f}', **words)
+            words: dict[str, Any] = {'color': color, 'fontsize': height * em}
+            axes.text(column + 0.5, row + 0.5, f'{count:.0f}', ha='center', va='center', **words)

@@ -1,4 +1,4 @@
-"""The learning rate over a run."""
+"""Figure of the learning rate over a run."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ def draw_learning_rate(
     """Returns a PNG of the learning rate.
 
     Args:
-      epochs: complete at each of some steps, in rising order.
-      rates: at those steps.
-      logarithmic: the vertical axis.
-      title: of the run.
+      epochs: times at which the rate is given, in epochs, in rising order.
+      rates: learning rates at these times.
+      logarithmic: whether the vertical axis is logarithmic.
+      title: name of the run.
     """
     figure = style.create_figure(WIDTH, HEIGHT, _THEME.background)
     axes = figure.add_axes((0.08, 0.13, 0.89, 0.74))

@@ -1,4 +1,4 @@
-"""What the machine did during a run: its devices, its input, itself."""
+"""Figure of the machine during a run: load of its devices, its input and its host."""
 
 import re
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from resnet_jax.reports.columns import Columns
 from resnet_jax.reports.figures import style
 
-WIDTH, PANEL_HEIGHT = 1200, 260
+WIDTH, PANEL_HEIGHT = 1200, 260  # px
 
 GIB = 2**30
 
@@ -18,11 +18,13 @@ class Panel(NamedTuple):
     """A small chart of one quantity.
 
     Attributes:
-      title: with the unit.
-      lines: the names of the columns to draw, a regular expression; a group is the legend.
-      scale: what the values are divided by.
-      limit: columns to draw as a dashed line, such as all the memory that there is.
-      top: of the axis, if it is fixed.
+      title: name of the quantity and its unit.
+      lines: regular expression for the names of the columns to draw, a line for each column. If it
+        has a group, the text of the group is the line's label in the legend.
+      scale: divisor of the values.
+      limit: regular expression for the columns with the limit of the quantity, such as the total
+        memory; the largest is drawn as a dashed line.
+      top: upper end of the axis, in the unit of the title; None to fit it to the values.
     """
 
     title: str
@@ -45,49 +47,50 @@ PANELS = (
 )
 
 
-def choose_panels(table: Columns) -> list[Panel]:
-    """Returns the charts for which a table has columns."""
-    return [panel for panel in PANELS if _match(panel.lines, table)]
+def choose_panels(columns: Columns) -> list[Panel]:
+    """Returns the panels for which `machine.csv` has columns."""
+    return [panel for panel in PANELS if _match(panel.lines, columns)]
 
 
-def draw_machine(table: Columns, theme: style.Theme, *, title: str) -> bytes:
-    """Returns a PNG, 1200 pixels wide, with a chart of each quantity that was measured.
+def draw_machine(columns: Columns, theme: style.Theme, *, title: str) -> bytes:
+    """Returns a PNG, 1200 px wide, with a chart of each quantity that was measured.
 
     Args:
-      table: `machine.csv`, for which there are panels.
-      theme: colours.
-      title: of the whole.
+      columns: columns of `machine.csv`, with at least one panel (`choose_panels`).
+      theme: colours of the figure.
+      title: title of the figure.
     """
-    panels = choose_panels(table)
+    panels = choose_panels(columns)
     num_rows = -(-len(panels) // 2)
     height = 100 + PANEL_HEIGHT * num_rows
     figure = style.create_figure(WIDTH, height, theme.background)
     place = {'left': 0.055, 'right': 0.98, 'top': 1 - 100 / height, 'bottom': 60 / height}
     grid = figure.add_gridspec(num_rows, 2, wspace=0.13, hspace=0.5, **place)
     figure.text(0.055, 1 - 42 / height, title, color=theme.ink, fontsize=15, fontweight='bold')
-    unit, seconds = _choose_unit(np.nanmax(table['time_s'], initial=0))
+    unit, seconds = _choose_unit(np.nanmax(columns['time_s'], initial=0))
     for i, panel in enumerate(panels):
         axes = figure.add_subplot(grid[i // 2, i % 2])
-        _draw_panel(axes, table, panel, theme, seconds)
+        _draw_panel(axes, columns, panel, theme, seconds)
         if i >= len(panels) - 2:
             axes.set_xlabel(unit, color=theme.muted)
     return style.to_png(figure)
 
 
 def _draw_panel(
-    axes: Axes, table: Columns, panel: Panel, theme: style.Theme, seconds: float
+    axes: Axes, columns: Columns, panel: Panel, theme: style.Theme, seconds: float
 ) -> None:
+    """Draws one panel over time, in units of so many seconds."""
     style.dress(axes, theme, panel.title)
-    x = table['time_s'] / seconds
-    lines = _match(panel.lines, table)
+    x = columns['time_s'] / seconds
+    lines = _match(panel.lines, columns)
     for i, (column, label) in enumerate(lines.items()):
         color = theme.series[i % len(theme.series)]
         axes.plot(
-            x, table[column] / panel.scale, color=color, linewidth=1.4, alpha=0.9, label=label
+            x, columns[column] / panel.scale, color=color, linewidth=1.4, alpha=0.9, label=label
         )
     top = panel.top
-    if panel.limit and (limits := _match(panel.limit, table)):
-        limit = max(np.nanmax(table[column], initial=0) for column in limits) / panel.scale
+    if panel.limit and (limits := _match(panel.limit, columns)):
+        limit = max(np.nanmax(columns[column], initial=0) for column in limits) / panel.scale
         axes.axhline(limit, color=theme.muted, linestyle='--', linewidth=1.2)
         top = 1.08 * limit
     axes.set_ylim(0, top or 1.08 * max(axes.get_ylim()[1], 1e-9))
@@ -106,9 +109,9 @@ def _draw_panel(
         )
 
 
-def _match(pattern: str, table: Columns) -> dict[str, str]:
-    """Returns the columns that a pattern names, each with its line of the legend."""
-    matches = {column: re.fullmatch(pattern, column) for column in table}
+def _match(pattern: str, columns: Columns) -> dict[str, str]:
+    """Returns the names of the columns that match a pattern, each with its label in the legend."""
+    matches = {column: re.fullmatch(pattern, column) for column in columns}
     return {
         column: match[1] if match.re.groups else column
         for column, match in matches.items()
@@ -117,7 +120,11 @@ def _match(pattern: str, table: Columns) -> dict[str, str]:
 
 
 def _choose_unit(last: float) -> tuple[str, float]:
-    """Returns the unit of time to show so many seconds in, and its length in seconds."""
+    """Returns the unit of the time axis and its length in seconds.
+
+    Args:
+      last: largest time on the axis, in seconds.
+    """
     for name, seconds in (('hours', 3600), ('minutes', 60)):
         if last > 3 * seconds:
             return name, seconds

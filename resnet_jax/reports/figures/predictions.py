@@ -1,8 +1,8 @@
-"""Images, each with bars for the classes that a network sees in it."""
+"""Figure of images, each with bars for the probabilities of its predicted classes."""
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,10 +14,10 @@ from resnet_jax.reports.figures import style
 from resnet_jax.types import Prediction
 
 IMAGE_SIDE = 360
-"""Pixels of the square into which each image is fitted."""
+"""Side of the square into which each image is fitted, in px."""
 
 MAX_IMAGES = 100
-"""In one figure: more make it larger than matplotlib and most viewers can handle."""
+"""Most images in one figure; matplotlib and most viewers cannot handle a larger figure."""
 
 _CELL_WIDTH, _CELL_HEIGHT = 1240, 460
 _MARGIN = 40
@@ -31,12 +31,12 @@ _THEME = style.LIGHT
 
 
 class PredictedImage(NamedTuple):
-    """An image and what is seen in it.
+    """An image and its predictions.
 
     Attributes:
-      name: below the image.
-      pixels: uint8 `[H, W, 3]`.
-      predictions: most probable first; at most five are drawn.
+      name: name of the image, written below it.
+      pixels: uint8 `[H, W, 3]`, RGB.
+      predictions: predicted classes, most probable first; at most five are drawn.
     """
 
     name: str
@@ -48,7 +48,7 @@ def draw_predictions(images: Sequence[PredictedImage]) -> bytes:
     """Returns a PNG with a cell for each image, in two columns if there are more than three.
 
     Args:
-      images: from 1 to `MAX_IMAGES`.
+      images: from 1 to `MAX_IMAGES` images.
     """
     num_columns = 1 if len(images) <= 3 else 2
     num_rows = -(-len(images) // num_columns)
@@ -57,7 +57,7 @@ def draw_predictions(images: Sequence[PredictedImage]) -> bytes:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis('off')
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Glyph .* missing')  # in the name of a file
+        warnings.filterwarnings('ignore', 'Glyph .* missing')  # a letter of a file name
         for i, image in enumerate(images):
             row, column = divmod(i, num_columns)
             _draw_image(axes, image, column * _CELL_WIDTH, row * _CELL_HEIGHT)
@@ -70,7 +70,7 @@ def draw_predictions(images: Sequence[PredictedImage]) -> bytes:
 
 
 def _draw_image(axes: Axes, image: PredictedImage, left: int, top: int) -> None:
-    """Draws the image as large as its square allows, in the square's middle, and its name below."""
+    """Draws an image as large as its square allows and centred in it, and its name below."""
     height, width = image.pixels.shape[:2]
     scale = IMAGE_SIDE / max(height, width)
     height, width = round(height * scale), round(width * scale)
@@ -86,16 +86,19 @@ def _draw_image(axes: Axes, image: PredictedImage, left: int, top: int) -> None:
 
 
 def _draw_bar(axes: Axes, prediction: Prediction, rank: int, left: int, top: int) -> None:
-    """Draws a class: its words, its id and its probability, and the bar below them."""
+    """Draws a predicted class: its name, its id and its probability, and a bar below them."""
     key, words = split_name(prediction.name)
-    right, room = left + _BARS_WIDTH, _BARS_WIDTH - _PERCENT_WIDTH - _GAP
+    right = left + _BARS_WIDTH
+    room: float = _BARS_WIDTH - _PERCENT_WIDTH - _GAP
     strong = {'color': _THEME.ink, 'fontweight': 'bold' if rank == 0 else 'normal'}
     percent = f'{prediction.probability:.1%}'
     _write(axes, right, top, percent, _PERCENT_WIDTH, size=16, ha='right', **strong)
     if key != words:
-        place = right - _PERCENT_WIDTH - _GAP
-        written = _write(axes, place, top + 4, key, room, size=12, color=_THEME.muted, ha='right')
-        room -= written + _GAP
+        key_right = right - _PERCENT_WIDTH - _GAP
+        key_width = _write(
+            axes, key_right, top + 4, key, room, size=12, color=_THEME.muted, ha='right'
+        )
+        room -= key_width + _GAP
     _write(axes, left, top, words, room, size=16, ha='left', **strong)
     top += 36
     filled = _BARS_WIDTH * min(max(prediction.probability, 0.0), 1.0)
@@ -107,22 +110,36 @@ def _draw_bar(axes: Axes, prediction: Prediction, rank: int, left: int, top: int
 
 
 def _write(
-    axes: Axes, x: float, y: float, text: str, room: float, *, size: float, **style_of_text: str
+    axes: Axes, x: float, y: float, text: str, room: float, *, size: float, **style_of_text: Any
 ) -> float:
-    """Writes text from its top on, cut with an ellipsis to a width; returns its width in px."""
+    """Writes a line of text; shortens it with an ellipsis if it is too wide.
+
+    Args:
+      axes: axes of the whole figure, in px.
+      x: horizontal position; what it refers to depends on `ha`.
+      y: position of the top of the text.
+      text: text to write.
+      room: largest width of the text, in px.
+      size: font size in points.
+      **style_of_text: other properties of a matplotlib text, such as `color` and `ha`.
+
+    Returns:
+      The width of the text that was written, in px.
+    """
     text = ''.join(character if character.isprintable() else '?' for character in text)
     written = axes.text(
         x, y, text, fontsize=size, va='top', parse_math=False, clip_on=False, **style_of_text
     )
-    shortest, longest = 0, len(text)  # characters that fit, or might
+    fits, too_long = 0, len(text)  # numbers of characters; a binary search brings them together
     if _width(written) > room:
-        while longest - shortest > 1:
-            middle = (shortest + longest) // 2
+        while too_long - fits > 1:
+            middle = (fits + too_long) // 2
             written.set_text(text[:middle].rstrip(' ,') + '…')
-            shortest, longest = (middle, longest) if _width(written) <= room else (shortest, middle)
-        written.set_text(text[:shortest].rstrip(' ,') + '…')
+            fits, too_long = (middle, too_long) if _width(written) <= room else (fits, middle)
+        written.set_text(text[:fits].rstrip(' ,') + '…')
     return _width(written)
 
 
 def _width(text: Text) -> float:
-    return text.get_window_extent(text.figure.canvas.get_renderer()).width
+    """Returns the width of a text in px."""
+    return text.get_window_extent().width

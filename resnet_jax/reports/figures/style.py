@@ -1,4 +1,4 @@
-"""What the pictures have in common: colours for light and dark pages, axes, PNG bytes."""
+"""Shared style of the figures: colours for light and dark pages, axes, and saving as PNG."""
 
 import dataclasses
 import io
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 DPI = 100
 
-matplotlib.rcParams['text.parse_math'] = False  # a dollar in the name of a class is a dollar
-warnings.filterwarnings('ignore', 'Glyph .* missing from font')  # the picture shows a box instead
+matplotlib.rcParams['text.parse_math'] = False  # a $ in the name of a class is only a $
+warnings.filterwarnings('ignore', 'Glyph .* missing from font')  # a box is drawn instead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Theme:
     """Colours of a chart.
 
     Attributes:
-      background: behind everything.
-      ink: of text.
-      muted: of text that matters less, and of lines for comparison.
-      grid: of grid lines.
-      series: of lines, to be told apart by people who see colours differently too (after Okabe and
-        Ito 2008, Color Universal Design), each with a contrast to the background of at least 3.
+      background: colour of the background.
+      ink: colour of important text.
+      muted: colour of less important text, and of lines for comparison.
+      grid: colour of grid lines.
+      series: colours of lines. People with colour blindness can tell them apart too (after Okabe
+        and Ito 2008, Color Universal Design). Each has a contrast to the background of at least 3.
     """
 
     background: str
@@ -53,14 +53,27 @@ THEMES = {'light': LIGHT, 'dark': DARK}
 
 
 def create_figure(width: int, height: int, background: str) -> Figure:
-    """Returns an empty figure of a size in pixels, which no global state knows of."""
+    """Returns an empty figure that is not registered in matplotlib's global state.
+
+    Args:
+      width: width in px.
+      height: height in px.
+      background: colour of the background.
+    """
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=background)
     FigureCanvasAgg(figure)
     return figure
 
 
 def dress(axes: Axes, theme: Theme, title: str, *, size: float = 10) -> None:
-    """Gives axes a title above their left corner, quiet lines and a light grid."""
+    """Sets the style of axes: title above the left corner, muted lines and a light grid.
+
+    Args:
+      axes: axes to change.
+      theme: colours of the figure.
+      title: title of the chart.
+      size: font size of the tick labels in points; the title is larger.
+    """
     axes.set_facecolor(theme.background)
     axes.set_title(title, loc='left', color=theme.ink, fontsize=size + 2, fontweight='bold', pad=9)
     axes.tick_params(colors=theme.muted, labelsize=size, length=0, pad=6)
@@ -72,7 +85,7 @@ def dress(axes: Axes, theme: Theme, title: str, *, size: float = 10) -> None:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Returns the picture; the same figure gives the same bytes."""
+    """Returns a figure as PNG; the same figure always gives the same bytes."""
     file = io.BytesIO()
     figure.savefig(file, format='png', dpi=DPI, metadata={'Software': None})
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What `prepare` writes: images, labels, names, files and numbers, and what it shows."""
+"""`prepare`: its images, labels, class names, files, metadata and progress display."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ from resnet_jax.data.sources import loading
 
 SIZE = 32
 RESIZE_LOSS = 2
-"""Mean absolute difference in levels, to Pillow's resize after its JPEG decoder."""
+"""Largest mean absolute difference in levels from Pillow's decoded and resized image."""
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +58,7 @@ def jpeg_loss(image):
 
 
 def resize(path, shape, method):
-    """Returns what Pillow makes of an image, and its label."""
+    """Returns an image as Pillow resizes it, and its label."""
     image = PIL.Image.open(path).convert('RGB')
     short, wanted = min(image.size), [*image.size]
     if short > SIZE or shape == 'square':
@@ -120,10 +120,10 @@ def test_squares_are_all_of_the_size(prepared):
 
 def test_raw_and_jpeg_sets_hold_the_same_images_in_the_same_order(prepared):
     raw, jpeg = (read_examples(prepared(kind, SIZE, 'keep')) for kind in ('raw', 'jpeg'))
-    for one, other in zip(raw, jpeg, strict=True):
-        assert (one['id'], one['label']) == (other['id'], other['label'])
-        difference = abs(one['image'].astype(int) - other['image']).mean()
-        assert difference < 0.5 + jpeg_loss(one['image'])
+    for exact, lossy in zip(raw, jpeg, strict=True):
+        assert (exact['id'], exact['label']) == (lossy['id'], lossy['label'])
+        difference = abs(exact['image'].astype(int) - lossy['image']).mean()
+        assert difference < 0.5 + jpeg_loss(exact['image'])
 
 
 def test_a_folders_images_are_stored_in_another_order_than_by_class(prepared):
@@ -180,9 +180,9 @@ def test_the_number_of_files_changes_no_example(prepared, photographs, tmp_path,
     names = sorted(path.name for path in folder_of(config).glob('*train*'))
     assert names == [f'photographs-train.tfrecord-{i:05}-of-00015' for i in range(15)]
     whole = read_examples(prepared('raw', SIZE, 'keep'))
-    for one, other in zip(read_examples(config), whole, strict=True):
-        assert one.keys() == other.keys()
-        assert all(np.array_equal(one[key], other[key]) for key in one)
+    for example, expected in zip(read_examples(config), whole, strict=True):
+        assert example.keys() == expected.keys()
+        assert all(np.array_equal(example[key], expected[key]) for key in example)
 
 
 @pytest.mark.parametrize('threads', [7])

@@ -1,4 +1,4 @@
-"""Preparations that were stopped: what goes on, what does not, and files that nobody believes."""
+"""Unfinished preparations: continued, refused, or started again from the first damaged file."""
 
 import contextlib
 import errno
@@ -38,7 +38,7 @@ def _files_of_four_images(monkeypatch):
 
 @pytest.fixture(scope='module')
 def finished(photographs, tmp_path_factory):
-    """A folder that was prepared without any disturbance."""
+    """The output folder of an uninterrupted preparation."""
     output = tmp_path_factory.mktemp('finished') / 'output'
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(prepare, 'FILE_BYTES', 4 * 256)
@@ -59,7 +59,7 @@ def begun_once(photographs, tmp_path_factory):
 
 @pytest.fixture
 def begun(begun_once, tmp_path):
-    """A folder in which two files of six are whole."""
+    """The output folder of a preparation with two of six files finished."""
     return shutil.copytree(begun_once, tmp_path / 'begun')
 
 
@@ -70,7 +70,7 @@ def refusal(config, output, *encoding):
 
 
 @pytest.mark.parametrize(
-    ('encoding', 'data', 'found'),
+    ('encoding', 'data', 'settings'),
     [
         (('jpeg', 8), {}, "kind 'raw'"),
         (('raw', 9), {}, 'size 8'),
@@ -80,16 +80,18 @@ def refusal(config, output, *encoding):
         (RAW, {'name': 'other'}, "made_from 'folder photographs'"),
     ],
 )
-def test_what_was_begun_with_other_settings_does_not_go_on(
-    photographs, begun, encoding, data, found
+def test_other_settings_than_those_of_the_unfinished_preparation_are_refused(
+    photographs, begun, encoding, data, settings
 ):
     before = read_files(begun)
     message = refusal(folder_config(photographs, **data), begun, *encoding)
-    assert f'begun with {found}; repeat that' in message
+    assert f'it was started with {settings}; use the same settings' in message
     assert read_files(begun) == before
 
 
-def test_other_data_than_was_begun_with_does_not_go_on(photographs, begun, tmp_path):
+def test_other_data_than_that_of_the_unfinished_preparation_is_refused(
+    photographs, begun, tmp_path
+):
     data = shutil.copytree(photographs, tmp_path / 'data')
     next(data.glob('train/*/14.*')).unlink()
     before = read_files(begun)
@@ -98,7 +100,9 @@ def test_other_data_than_was_begun_with_does_not_go_on(photographs, begun, tmp_p
 
 
 @pytest.mark.parametrize('field', ['dir', 'on_error', 'num_threads'])
-def test_what_decides_no_record_may_change(photographs, begun, finished, tmp_path, field):
+def test_settings_that_change_no_record_can_be_changed(
+    photographs, begun, finished, tmp_path, field
+):
     moved = shutil.copytree(photographs, tmp_path / 'data')
     values = {'dir': str(moved), 'on_error': 'skip', 'num_threads': 1}
     config = folder_config(photographs)
@@ -111,18 +115,18 @@ def test_a_folder_in_which_another_process_works_is_refused(photographs, begun):
     with locked(begun / 'unfinished', '--output'):
         before = read_files(begun)
         message = refusal(folder_config(photographs), begun)
-        assert 'expected a folder in which nobody works' in message
+        assert 'expected a folder that no other process uses' in message
         assert read_files(begun) == before
 
 
-def test_settings_that_went_away_are_not_guessed(photographs, begun):
+def test_missing_settings_are_refused(photographs, begun):
     (begun / 'unfinished/settings.json').unlink()
     before = read_files(begun)
-    assert 'begun with something else' in refusal(folder_config(photographs), begun)
+    assert 'it was started with unknown settings' in refusal(folder_config(photographs), begun)
     assert read_files(begun) == before
 
 
-def test_a_file_that_nobody_listed_does_not_stay(photographs, finished, tmp_path):
+def test_a_file_that_is_not_in_the_list_is_deleted(photographs, finished, tmp_path):
     unfinished = tmp_path / 'new/unfinished'
     unfinished.mkdir(parents=True)
     (unfinished / 'photographs-train.tfrecord-00000-of-00001').write_text('of other settings')
@@ -145,7 +149,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize('content', HOSTILE)
-def test_a_list_of_files_that_makes_no_sense_is_not_believed(begun, content):
+def test_an_unreadable_list_of_files_is_ignored(begun, content):
     (begun / 'unfinished/files.jsonl').write_bytes(HOSTILE[content])
     assert record_files.read_written(begun / 'unfinished', PLANNED) == []
 
@@ -174,7 +178,7 @@ def test_a_list_of_files_that_makes_no_sense_is_not_believed(begun, content):
     ],
     ids=json.dumps,
 )
-def test_an_entry_for_a_file_that_cannot_be_true_is_not_believed(begun, change):
+def test_an_impossible_entry_of_the_list_is_ignored(begun, change):
     path = begun / 'unfinished/files.jsonl'
     first, second = path.read_text().splitlines()
     path.write_text(f'{first}\n{second}\n')
@@ -183,7 +187,7 @@ def test_an_entry_for_a_file_that_cannot_be_true_is_not_believed(begun, change):
     assert len(record_files.read_written(begun / 'unfinished', PLANNED)) == 1
 
 
-def test_after_rubbish_in_the_list_the_same_files_are_written(photographs, begun, finished):
+def test_after_an_unreadable_list_the_same_files_are_written(photographs, begun, finished):
     (begun / 'unfinished/files.jsonl').write_bytes(HOSTILE['lists'])
     (begun / 'unfinished/.files.jsonl.7.tmp').write_text('of a process that was killed')
     prepare_set(folder_config(photographs), begun, *RAW)
@@ -191,16 +195,18 @@ def test_after_rubbish_in_the_list_the_same_files_are_written(photographs, begun
 
 
 @pytest.mark.parametrize('content', HOSTILE)
-def test_settings_that_make_no_sense_are_refused(photographs, begun, content):
+def test_unreadable_settings_are_refused(photographs, begun, content):
     (begun / 'unfinished/settings.json').write_bytes(HOSTILE[content])
     before = read_files(begun)
     message = refusal(folder_config(photographs), begun)
-    assert re.search('it was begun with .*; repeat that, or choose another folder', message)
+    assert re.search(
+        'it was started with .*; use the same settings, or choose another folder', message
+    )
     assert len(message) < 1000
     assert read_files(begun) == before
 
 
-def test_a_file_that_was_changed_or_went_away_is_written_again(photographs, begun, finished):
+def test_a_damaged_file_is_written_again(photographs, begun, finished):
     second = begun / 'unfinished/photographs-train.tfrecord-00001-of-00004'
     second.write_bytes(second.read_bytes()[:-1])
     prepare_set(folder_config(photographs), begun, *RAW)
@@ -208,10 +214,10 @@ def test_a_file_that_was_changed_or_went_away_is_written_again(photographs, begu
 
 
 @pytest.mark.parametrize('step', [2, 3, 6, 7])
-def test_a_disk_that_fills_at_any_moment_fails_with_words_and_then_goes_on(
+def test_a_disk_that_is_full_at_any_moment_is_an_error_and_the_preparation_can_continue(
     photographs, tmp_path, monkeypatch, step
 ):
-    """Lets the n-th new name of a file, or the description by TFDS, fail."""
+    """Makes the n-th renaming of a file, or the writing of TFDS's description, fail."""
     import tensorflow_datasets as tfds
 
     monkeypatch.setattr(prepare, 'FILE_BYTES', 2**27)

@@ -1,4 +1,4 @@
-"""The command `prepare` in processes of its own: killed, stopped, on full disks, memory."""
+"""The command `prepare` in its own process: kills, signals, full disks, memory."""
 
 import json
 import os
@@ -23,21 +23,21 @@ pytestmark = pytest.mark.slow
 
 NUM_IMAGES = 1200
 FILE_BYTES = 100 * 45 * 60 * 3
-"""Twelve files for training. The command itself has no flag for it."""
+"""Size of a file that gives twelve files for training. The command has no flag for it."""
 
 COMMAND = """
 import sys
 from absl import app, flags
-from resnet_jax import flags as project_flags
 from resnet_jax import prepare as command
-from resnet_jax.data import prepare
+from resnet_jax.config import flags as project_flags
+from resnet_jax.data.preparation import prepare
 prepare.FILE_BYTES = int(sys.argv.pop(1))
 project_flags.run(command.main)
 """
 
 
 def write_images(root, num_images):
-    """Writes JPEGs of 160 x 120 px; validation has a tenth."""
+    """Writes JPEGs of 160 x 120 px: `num_images` for training, a tenth of that for validation."""
     photo = PIL.Image.open(PHOTOS[0])
     for split, count in {'train': num_images, 'validation': num_images // 10}.items():
         for number in range(count):
@@ -77,7 +77,7 @@ def run(output, *flags, status=0, **options):
 
 @pytest.fixture(scope='module')
 def whole(photographs, tmp_path_factory):
-    """What the command leaves that nobody disturbs."""
+    """Content of the files of an uninterrupted preparation."""
     output = tmp_path_factory.mktemp('whole') / 'output'
     run(output, data=photographs)
     files = read_files(output)
@@ -103,7 +103,7 @@ def test_killed_and_continued_is_one_preparation(photographs, whole, tmp_path, w
         process.communicate()
         assert (output / 'unfinished').exists()
     printed = run(output, data=photographs)
-    assert 'images are written; going on' in printed
+    assert 'images are already written; continuing' in printed
     assert read_files(output) == whole
 
 
@@ -136,7 +136,7 @@ def test_a_signal_stops_between_images_and_the_same_command_goes_on(
     assert read_files(output) == whole
 
 
-def test_a_second_command_at_once_is_refused(photographs, whole, tmp_path):
+def test_a_second_command_at_the_same_time_is_refused(photographs, whole, tmp_path):
     output = tmp_path / 'output'
     first = start(output, data=photographs)
     wait_until(lambda: num_written(output) >= 2, first)
@@ -147,12 +147,12 @@ def test_a_second_command_at_once_is_refused(photographs, whole, tmp_path):
         assert read_files(output) == before
     finally:
         first.send_signal(signal.SIGCONT)
-    assert 'expected a folder in which nobody works' in printed
+    assert 'expected a folder that no other process uses' in printed
     finish(first)
     assert read_files(output) == whole
 
 
-def test_what_cannot_be_done_ends_with_status_2(photographs, tmp_path):
+def test_bad_input_ends_with_status_2(photographs, tmp_path):
     (tmp_path / 'file').write_text('precious')
     (tmp_path / 'used').mkdir()
     (tmp_path / 'used' / 'file').write_text('precious')
@@ -174,19 +174,19 @@ def test_a_folder_that_cannot_be_written_is_refused(photographs, tmp_path):
     output = tmp_path / 'output'
     with mounted(output, '-t', 'tmpfs', '-o', 'ro', 'tmpfs') as is_mounted:
         if not is_mounted:
-            pytest.skip('nothing may be mounted here')
+            pytest.skip('mounting is not possible here')
         printed = run(output, data=photographs, status=2)
         assert f'--output={output}: expected a folder to write into, found: Read-only' in printed
 
 
-def test_a_full_disk_fails_with_words_and_after_making_room_it_goes_on(
+def test_a_full_disk_is_an_error_and_the_preparation_continues_after_freeing_space(
     photographs, whole, tmp_path
 ):
     disk = tmp_path / 'disk'
     output = disk / 'output'
     with mounted(disk, '-t', 'tmpfs', '-o', 'size=24m', 'tmpfs') as is_small:
 
-        def leave_no_room(process):
+        def fill_disk(process):
             if is_small:
                 fill(disk)
             else:
@@ -194,17 +194,17 @@ def test_a_full_disk_fails_with_words_and_after_making_room_it_goes_on(
 
         process = start(output, data=photographs)
         wait_until(lambda: num_written(output) >= 2, process)
-        leave_no_room(process)
+        fill_disk(process)
         printed = finish(process, 1)
         assert 'Traceback' not in printed
         assert 'cannot be written: ' in printed
         assert ('No space left' if is_small else 'File too large') in printed
-        assert 'make room or mend the disk, and start the same command again' in printed
+        assert 'free some space or repair the disk, and run the same command again' in printed
         kept = num_written(output)
         assert 2 <= kept < 14
         if is_small:
             printed = run(output, data=photographs, status=2)
-            assert 'expected room for about' in printed
+            assert 'GB of free space, found' in printed
             (disk / 'filler').unlink()
         assert num_written(output) == kept
         run(output, data=photographs)
@@ -221,7 +221,7 @@ def test_a_bad_image_fails_or_is_left_out_by_flag(tmp_path, on_error):
     if on_error == 'raise':
         assert f'error: {bad}: cannot be decoded: it is not a JPEG or PNG image' in printed
         printed = run(tmp_path / 'new', '--config.data.on_error=skip', data=data)
-    assert 'without 1 bad ones (bad_images.csv)' in printed
+    assert ', 1 bad images left out (bad_images.csv)' in printed
     table = (tmp_path / 'new' / 'bad_images.csv').read_text()
     assert table == f'split,image,fault\ntrain,{bad},it is not a JPEG or PNG image\n'
 
@@ -256,10 +256,10 @@ def write_large_images(root, num_small, num_large):
 
 
 def read_peak_memory(pid):
-    """Returns MiB; what `getrusage` says of a child counts what its parent held when it began."""
+    """Returns a process's peak memory in MiB; `getrusage` also counts its parent's at the start."""
     status = Path(f'/proc/{pid}/status').read_text()
-    found = re.search(r'VmHWM:\s+(\d+) kB', status)
-    return int(found[1]) / 1024 if found else 0
+    match = re.search(r'VmHWM:\s+(\d+) kB', status)
+    return int(match[1]) / 1024 if match else 0
 
 
 @pytest.mark.parametrize(('encoding', 'shape'), [('jpeg', 'keep'), ('raw', 'square')])

@@ -1,4 +1,4 @@
-"""Folders, names and data that `prepare` does not take, and that lose nothing by it."""
+"""Folders, names and data that `prepare` refuses; refusing them changes no file."""
 
 import shutil
 
@@ -30,7 +30,7 @@ def _files_of_four_images(monkeypatch):
 
 @pytest.fixture(scope='module')
 def finished(photographs, tmp_path_factory):
-    """A folder that was prepared without any disturbance."""
+    """The output folder of an uninterrupted preparation."""
     output = tmp_path_factory.mktemp('finished') / 'output'
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(prepare, 'FILE_BYTES', 4 * 256)
@@ -44,7 +44,7 @@ def refusal(config, output, *encoding):
     return str(error.value)
 
 
-def test_a_folder_that_holds_something_is_refused(photographs, tmp_path):
+def test_a_folder_with_files_in_it_is_refused(photographs, tmp_path):
     (tmp_path / 'notes.txt').write_text('precious')
     message = refusal(folder_config(photographs), tmp_path)
     assert f'--output={tmp_path}: expected a new or empty folder, found notes.txt' in message
@@ -58,7 +58,7 @@ def test_a_finished_folder_is_refused(photographs, finished):
 
 
 @pytest.mark.parametrize('place', ['file', 'file/below', 'begun/unfinished'])
-def test_a_file_in_place_of_a_folder_is_refused(photographs, tmp_path, place):
+def test_a_file_instead_of_a_folder_is_refused(photographs, tmp_path, place):
     path = tmp_path / place
     (tmp_path / 'file').write_text('precious')
     (tmp_path / 'begun').mkdir()
@@ -71,7 +71,7 @@ def test_a_file_in_place_of_a_folder_is_refused(photographs, tmp_path, place):
     assert read_files(tmp_path) == before
 
 
-def test_an_empty_folder_is_taken(photographs, finished, tmp_path):
+def test_an_empty_folder_is_accepted(photographs, finished, tmp_path):
     (tmp_path / 'new').mkdir()
     prepare_set(folder_config(photographs), tmp_path / 'new', *RAW)
     assert read_files(tmp_path / 'new') == read_files(finished)
@@ -103,25 +103,25 @@ def test_a_name_that_tfds_could_not_read_is_refused(photographs, tmp_path, name)
 
 
 @pytest.mark.parametrize('name', ['my_photos2', 'imagenet2012', 'a/B.c', 'a/1.0.0'])
-def test_any_other_name_can_be_read(photographs, finished, tmp_path, name):
+def test_a_valid_name_can_be_read(photographs, finished, tmp_path, name):
     config = prepare_set(folder_config(photographs, name=name), tmp_path / 'new', *RAW)
     expected = read_examples(prepared_config(folder_config(photographs), finished))
     assert [e['label'] for e in read_examples(config)] == [e['label'] for e in expected]
 
 
-def test_too_little_room_is_refused_before_anything_is_written(photographs, tmp_path, monkeypatch):
+def test_too_little_space_is_refused_before_anything_is_written(photographs, tmp_path, monkeypatch):
     def few_bytes(_):
         return shutil._ntuple_diskusage(10**6, 10**6 - 2000, 2000)
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'disk_usage', few_bytes)
         message = refusal(folder_config(photographs), tmp_path / 'new')
-    assert 'expected room for about 0.0 GB' in message
+    assert 'expected about 0.0 GB of free space, found 0.0 GB; free some space' in message
     assert not list((tmp_path / 'new').rglob('*.tfrecord*'))
     prepare_set(folder_config(photographs), tmp_path / 'new', 'jpeg', 7)  # smaller, it fits
 
 
-def test_splits_of_other_classes_are_refused(photographs, tmp_path):
+def test_splits_with_different_classes_are_refused(photographs, tmp_path):
     data = shutil.copytree(photographs, tmp_path / 'data')
     (data / 'validation' / 'cat').rename(data / 'validation' / 'dog')
     message = refusal(folder_config(data), tmp_path / 'new')
@@ -149,5 +149,7 @@ def test_a_split_of_bad_images_only_is_refused(photographs, tmp_path):
     for path in data.glob('validation/*/*'):
         path.write_bytes(b'')
     message = refusal(folder_config(data, on_error='skip'), tmp_path / 'new')
-    assert "split 'validation': expected an image that can be decoded, found none" in message
+    assert (
+        "split 'validation': expected at least one image that can be decoded, found none" in message
+    )
     assert len((tmp_path / 'new/bad_images.csv').read_text().splitlines()) == 7

@@ -1,4 +1,4 @@
-"""What `prepare` makes of each kind of source, and of images that cannot be decoded."""
+"""`prepare` on each kind of source, and on images that cannot be decoded."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ SIZE = 32
 
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
-    """The config that reads the photographs, prepared as pixels in one file a split."""
+    """The config of the photographs, prepared as pixels in one file for each split."""
     photographs = write_photographs(tmp_path_factory.mktemp('photographs'))
     return prepare_set(
         folder_config(photographs), tmp_path_factory.mktemp('set') / 'raw', 'raw', SIZE
@@ -90,9 +90,9 @@ def test_a_tfds_set_keeps_its_order_and_slices_prepare_whole_splits(tfds_folder,
 
 def test_a_prepared_set_can_be_prepared_again(prepared, tmp_path):
     twice = prepare_set(prepared, tmp_path / 'new', 'raw', SIZE, 'keep')
-    for one, other in zip(read_examples(prepared), read_examples(twice), strict=True):
-        assert one['label'] == other['label']
-        assert np.array_equal(one['image'], other['image'])
+    for expected, example in zip(read_examples(prepared), read_examples(twice), strict=True):
+        assert example['label'] == expected['label']
+        assert np.array_equal(example['image'], expected['image'])
 
 
 @pytest.mark.parametrize('kind', ['raw', 'jpeg'])
@@ -114,7 +114,7 @@ def test_digits_are_prepared_too(tmp_path, kind):
 
 
 def spoil(root):
-    """Makes three images bad, in two ways and both splits; returns their rows of the table."""
+    """Makes three images bad, in both splits; returns their rows of `bad_images.csv`."""
     [cut], [empty], [other] = (
         list(root.glob(pattern))
         for pattern in ('train/*/00.*', 'train/*/04.*', 'validation/*/02.*')

@@ -1,4 +1,4 @@
-"""Batches from prepared sets, as JPEGs and as pixels: order, windows, threads, processes."""
+"""Batches from prepared data sets, JPEG and raw: order, crops, threads and processes."""
 
 import shutil
 
@@ -32,7 +32,7 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def prepared(photographs, tmp_path_factory):
-    """The photographs at 64 px in eight files, once in each encoding."""
+    """The configs of the photographs at 64 px, prepared in eight files in each encoding."""
     folder, configs = tmp_path_factory.mktemp('prepared'), {}
     for kind, file_bytes in {'raw': 8 * 16384, 'jpeg': 8 * 1803}.items():
         with pytest.MonkeyPatch.context() as monkeypatch:
@@ -69,11 +69,11 @@ def evaluation_batches(config, *, process=pipeline.ALONE, **data):
     return list(pipeline.evaluation_batches(source, config, batch_size=16, process=process))
 
 
-def assert_equal(found, expected):
-    assert len(found) == len(expected)
-    for batch, other in zip(found, expected, strict=True):
-        assert batch.keys() == other.keys()
-        assert all(np.array_equal(batch[key], other[key]) for key in batch)
+def assert_equal(batches, expected_batches):
+    assert len(batches) == len(expected_batches)
+    for batch, expected in zip(batches, expected_batches, strict=True):
+        assert batch.keys() == expected.keys()
+        assert all(np.array_equal(batch[key], expected[key]) for key in batch)
 
 
 @pytest.mark.parametrize('augmentation', ['random_resized_crop', 'crop_mirror'])
@@ -81,17 +81,19 @@ def assert_equal(found, expected):
 def test_raw_and_jpeg_sets_train_in_the_same_order_on_the_same_windows(
     prepared, augmentation, seed
 ):
-    found = []
+    batches_of_kinds = []
     for kind in ('raw', 'jpeg'):
         config = with_data(prepared[kind])
         config.seed = seed
-        found.append(train_batches(config, augmentation=augmentation))
-    raw, jpeg = found
-    assert len(raw) == 6
-    for one, other in zip(raw, jpeg, strict=True):
-        assert np.array_equal(one['id'], other['id'])
-        assert np.array_equal(one['label'], other['label'])
-    raw, jpeg = (np.concatenate([b['image'] for b in batches]).astype(int) for batches in found)
+        batches_of_kinds.append(train_batches(config, augmentation=augmentation))
+    assert len(batches_of_kinds[0]) == 6
+    for raw_batch, jpeg_batch in zip(*batches_of_kinds, strict=True):
+        assert np.array_equal(raw_batch['id'], jpeg_batch['id'])
+        assert np.array_equal(raw_batch['label'], jpeg_batch['label'])
+    raw, jpeg = (
+        np.concatenate([batch['image'] for batch in batches]).astype(int)
+        for batches in batches_of_kinds
+    )
     loss = abs(raw - jpeg).mean(axis=(1, 2, 3))
     mirrored = abs(raw[:, :, ::-1] - jpeg).mean(axis=(1, 2, 3))
     moved = abs(np.roll(raw, 1, axis=2) - jpeg).mean(axis=(1, 2, 3))
@@ -101,15 +103,17 @@ def test_raw_and_jpeg_sets_train_in_the_same_order_on_the_same_windows(
 
 
 def test_raw_and_jpeg_sets_are_evaluated_alike(prepared):
-    for one, other in zip(*(evaluation_batches(prepared[k]) for k in ('raw', 'jpeg')), strict=True):
-        assert np.array_equal(one['id'], other['id'])
-        assert np.array_equal(one['label'], other['label'])
-        assert abs(one['image'].astype(int) - other['image']).mean(axis=(1, 2, 3)).max() < 5
+    raw, jpeg = (evaluation_batches(prepared[kind]) for kind in ('raw', 'jpeg'))
+    for raw_batch, jpeg_batch in zip(raw, jpeg, strict=True):
+        assert np.array_equal(raw_batch['id'], jpeg_batch['id'])
+        assert np.array_equal(raw_batch['label'], jpeg_batch['label'])
+        difference = abs(raw_batch['image'].astype(int) - jpeg_batch['image'])
+        assert difference.mean(axis=(1, 2, 3)).max() < 5
 
 
 @pytest.fixture(scope='module')
 def spoiled(photographs, tmp_path_factory):
-    """The config of a folder of photographs with one that cannot be decoded."""
+    """The config of a folder of photographs, one of which cannot be decoded."""
     root = shutil.copytree(photographs, tmp_path_factory.mktemp('spoiled') / 'data')
     [bad] = root.glob(f'train/*/{BAD}.jpg')
     bad.write_bytes(bad.read_bytes()[:2000])
@@ -121,15 +125,15 @@ def config(request, prepared, spoiled):
     return {**prepared, 'spoiled': spoiled}[request.param]
 
 
-def test_threads_do_not_change_a_bit(config):
-    one = train_batches(config, num_threads=1)
-    bad = sum((~batch['mask']).sum() for batch in one)
+def test_the_number_of_threads_changes_no_batch(config):
+    expected = train_batches(config, num_threads=1)
+    bad = sum((~batch['mask']).sum() for batch in expected)
     assert bad == (2 if config.data.on_error == 'skip' else 0)
     for threads in (2, 8):
-        assert_equal(train_batches(config, num_threads=threads), one)
-    assert_equal(train_batches(config, num_threads=8, start_step=2), one[2:])
-    one = evaluation_batches(config, num_threads=1)
-    assert_equal(evaluation_batches(config, num_threads=8), one)
+        assert_equal(train_batches(config, num_threads=threads), expected)
+    assert_equal(train_batches(config, num_threads=8, start_step=2), expected[2:])
+    expected = evaluation_batches(config, num_threads=1)
+    assert_equal(evaluation_batches(config, num_threads=8), expected)
 
 
 @pytest.mark.parametrize('count', [5])

@@ -1,4 +1,4 @@
-"""The three sources: what they hold, in which order, and what they refuse."""
+"""Sources (digits, folders, TFDS): their examples, orders and error messages."""
 
 import io
 import json
@@ -136,14 +136,14 @@ def test_starting_anywhere_gives_the_tail_of_the_order(open_source, kind, size, 
 
 
 @KINDS
-def test_ids_are_positions_in_stored_order_however_it_is_read(open_source, kind, size):
+def test_ids_are_positions_in_stored_order_in_any_order_of_reading(open_source, kind, size):
     source = open_source(kind)
     stored, shuffled = read_all(source), read_all(source, seed(1))
     assert [example['id'] for example in stored] == list(range(size))
     for example in shuffled:
-        there = stored[example['id']]
-        assert example['label'] == there['label']
-        assert np.array_equal(example['image'], there['image'])
+        same = stored[example['id']]
+        assert example['label'] == same['label']
+        assert np.array_equal(example['image'], same['image'])
     assert (stored[0]['id'].dtype, stored[0]['label'].dtype) == (np.int64, np.int32)
 
 
@@ -194,7 +194,7 @@ def test_folder_classes_are_in_sorted_order_with_their_words(open_source):
 
 
 def write_photos(folder):
-    """Writes the photo in every kind and name of file and returns them in sorted order."""
+    """Writes the photo in every format and suffix, and returns the paths in sorted order."""
     folder.mkdir(parents=True)
     photo = Image.fromarray(PHOTO)
     alpha = photo.convert('RGBA')
@@ -230,20 +230,20 @@ def test_a_folders_images_become_rgb_as_pillow_converts_them(tmp_path):
     assert len(examples) == len(paths) == 12
     for path, example in zip(paths, examples, strict=True):
         expected = np.asarray(Image.open(path).convert('RGB')).astype(int)
-        found = transform(tf.constant(example['image'])).numpy()
-        assert (found.dtype, found.shape) == (np.uint8, (32, 32, 3))
-        difference = abs(found - expected)
+        decoded = transform(tf.constant(example['image'])).numpy()
+        assert (decoded.dtype, decoded.shape) == (np.uint8, (32, 32, 3))
+        difference = abs(decoded - expected)
         if path.suffix.lower() == '.png':
             assert difference.max() == 0, path.name
         else:  # decoders differ in rounding and in the colours between pixels
             assert difference.mean() < 2, path.name
 
 
-def test_hidden_files_and_folders_are_no_images(tmp_path):
+def test_hidden_files_and_folders_are_ignored(tmp_path):
     folder = tmp_path / 'train' / 'x'
     folder.mkdir(parents=True)
     (folder / 'a.png').write_bytes(png(1))
-    (folder / '._a.png').write_bytes(b'what macOS leaves beside a.png')
+    (folder / '._a.png').write_bytes(b'metadata that macOS writes next to a.png')
     (folder / 'album.png').mkdir()
     (tmp_path / 'train' / '.cache').mkdir()
     source = loading.load_source(digits_config(source='folder', dir=str(tmp_path)), 'train')
@@ -251,7 +251,7 @@ def test_hidden_files_and_folders_are_no_images(tmp_path):
     assert [e['image'] for e in read_all(source)] == [png(1)]
 
 
-def test_files_are_read_when_their_turn_comes(tmp_path):
+def test_files_are_read_only_when_their_image_is_requested(tmp_path):
     (tmp_path / 'train' / 'x').mkdir(parents=True)
     (tmp_path / 'train' / 'x' / 'a.png').write_bytes(png(1))
     source = loading.load_source(digits_config(source='folder', dir=str(tmp_path)), 'train')
@@ -259,7 +259,7 @@ def test_files_are_read_when_their_turn_comes(tmp_path):
     assert [e['image'] for e in read_all(source)] == [png(2)]
 
 
-def test_a_folder_that_is_not_as_described_is_refused_by_name(tmp_path):
+def test_a_folder_with_missing_parts_is_refused_by_name(tmp_path):
     def refusal(split, folder=tmp_path):
         with pytest.raises(InputError) as error:
             loading.load_source(digits_config(source='folder', dir=str(folder)), split)
@@ -278,7 +278,7 @@ def test_a_folder_that_is_not_as_described_is_refused_by_name(tmp_path):
     assert "class 'empty'" in refusal('train')
     assert f'{tmp_path}/train/empty' in refusal('train')
     assert "'validation'" in refusal('validation')
-    assert 'holds train' in refusal('validation')
+    assert f'found train in {tmp_path}' in refusal('validation')
 
 
 def test_a_tfds_set_keeps_its_files_bytes_labels_and_class_names(open_source):
@@ -339,12 +339,12 @@ def test_a_split_without_examples_is_refused(open_source, split):
     assert repr(split) in str(refusal.value)
 
 
-def test_a_set_that_is_no_image_classification_is_refused(open_source):
+def test_a_data_set_without_images_and_classes_is_refused(open_source):
     with pytest.raises(InputError, match="'regression'.*classification"):
         open_source('tfds', name='regression')
 
 
-def test_imagenet_that_is_not_prepared_is_refused_with_the_recipe(tmp_path):
+def test_unprepared_imagenet_is_refused_with_instructions(tmp_path):
     config = schema.get_config()
     config.data.dir = str(tmp_path)
     with pytest.raises(InputError) as refusal:
@@ -359,7 +359,7 @@ def test_imagenet_that_is_not_prepared_is_refused_with_the_recipe(tmp_path):
         assert text in str(refusal.value)
 
 
-def test_other_sets_that_are_not_prepared_need_no_archives(tmp_path):
+def test_other_unprepared_data_sets_are_refused_without_archives(tmp_path):
     config = data_sets.use_data(schema.get_config(), 'cifar10')
     config.data.dir = str(tmp_path)
     with pytest.raises(InputError, match=f'tfds build cifar10 --data_dir={tmp_path}') as refusal:

@@ -1,4 +1,4 @@
-"""The pictures of the report: sizes, frames, scales, and that they show what they should."""
+"""Figures of the report: sizes, frames, scales and contents."""
 
 import dataclasses
 import io
@@ -32,7 +32,7 @@ def count(pairs, num_classes):
 
 
 def draw_random(num_classes=300, number=2000):
-    """Returns five random predictions for each of many examples."""
+    """Returns the counts of five random predictions for each of many examples."""
     rng = np.random.default_rng(0)
     top_classes = np.argsort(rng.random((number, num_classes)), axis=1)[:, :5]
     labels = rng.integers(num_classes, size=number)
@@ -40,6 +40,7 @@ def draw_random(num_classes=300, number=2000):
 
 
 def describe(number):
+    """Returns the title, names and order for a matrix of a number of classes."""
     return {
         'title': 'ResNet-18 on cats',
         'names': [f'cat {i}' for i in range(number)],
@@ -58,8 +59,9 @@ def luminance(color):
     return linear @ (0.2126, 0.7152, 0.0722)
 
 
-def contrast(one, other):
-    dark, light = sorted((luminance(one), luminance(other)))
+def contrast(color, background):
+    """Returns the contrast ratio (WCAG 2.1)."""
+    dark, light = sorted((luminance(color), luminance(background)))
     return (light + 0.05) / (dark + 0.05)
 
 
@@ -70,7 +72,7 @@ def test_words_and_lines_stand_out_from_the_background(theme):
     assert all(contrast(color, theme.background) > 3 for color in theme.series)
 
 
-def test_a_single_prediction_stands_out_from_the_dark():
+def test_a_single_prediction_stands_out_from_the_background():
     assert contrast(confusion_matrix.COLORS[0], confusion_matrix.BACKGROUND) > 1.5
     assert contrast(confusion_matrix.COLORS[-1], confusion_matrix.BACKGROUND) > 15
     brightness = [luminance(color) for color in confusion_matrix.COLORS]
@@ -80,36 +82,36 @@ def test_a_single_prediction_stands_out_from_the_dark():
 def test_every_prediction_is_drawn_whether_as_square_or_as_point():
     counts = draw_random()
     for size in (1200, 1199, 300, 50):
-        found = confusion_matrix.aggregate(counts, np.arange(300), size)
-        assert found.shape == ((300, 300) if size == 1200 else (size, size))
-        assert np.nansum(found) == pytest.approx(5 * 2000)
+        matrix = confusion_matrix.aggregate(counts, np.arange(300), size)
+        assert matrix.shape == ((300, 300) if size == 1200 else (size, size))
+        assert np.nansum(matrix) == pytest.approx(5 * 2000)
     squares = confusion_matrix.aggregate(counts, np.arange(300), 1200).fillna(0)
     np.testing.assert_array_equal(squares, counts.matrix())
 
 
 def test_points_stay_in_their_cells():
-    found = confusion_matrix.aggregate(draw_random(), np.arange(300), 900).fillna(0).to_numpy()
-    by_cell = found.reshape(300, 3, 300, 3).sum(axis=(1, 3))
+    matrix = confusion_matrix.aggregate(draw_random(), np.arange(300), 900).fillna(0).to_numpy()
+    by_cell = matrix.reshape(300, 3, 300, 3).sum(axis=(1, 3))
     np.testing.assert_allclose(by_cell, draw_random().matrix())
 
 
 def test_the_order_moves_rows_and_columns():
     order = np.random.default_rng(1).permutation(300)
-    found = confusion_matrix.aggregate(draw_random(), order, 1200).fillna(0)
-    np.testing.assert_array_equal(found, draw_random().matrix()[order][:, order])
+    matrix = confusion_matrix.aggregate(draw_random(), order, 1200).fillna(0)
+    np.testing.assert_array_equal(matrix, draw_random().matrix()[order][:, order])
 
 
-def test_a_huge_count_takes_no_memory_of_its_own():
+def test_a_huge_count_takes_no_extra_memory():
     counts = dataclasses.replace(
         count({(0, 0): 1, (5, 5): 1}, 1000),
         count=np.array([2**32 - 1, 1], np.uint32),
         num_examples=2**32,
     )
-    found = confusion_matrix.aggregate(counts, np.arange(1000), 870)
-    assert np.nansum(found) == pytest.approx(2**32)
+    matrix = confusion_matrix.aggregate(counts, np.arange(1000), 870)
+    assert np.nansum(matrix) == pytest.approx(2**32)
 
 
-def test_of_few_classes_only_the_first_predictions_are_drawn():
+def test_with_few_classes_only_the_first_predictions_are_drawn():
     counts = draw_random(num_classes=49, number=100)
     assert np.nansum(confusion_matrix.aggregate(counts, np.arange(49), 870)) == 100
     counts = draw_random(num_classes=50, number=100)
@@ -126,7 +128,7 @@ def test_a_matrix_of_any_size_is_a_picture_of_1000_pixels(number):
     )
 
 
-def test_no_prediction_at_all_is_still_a_picture():
+def test_a_matrix_without_predictions_is_a_picture():
     none = count_confusion(np.zeros(0, int), np.zeros((0, 5), int), num_examples=3, num_classes=60)
     assert open_image(draw_confusion_matrix(SavedConfusion(5, 1, none), **describe(60)))
 
@@ -137,8 +139,8 @@ HOSTILE = ['$\\frac{$', '<b>', '\x00\x1b[31m', '\u202eabc', 'x' * 10_000, '', '%
 @pytest.mark.filterwarnings('ignore:Glyph')  # pytest resets the filter of style.py
 def test_no_name_of_a_class_breaks_a_picture():
     saved = SavedConfusion(5, 1, count({(0, 0): 3, (8, 1): 1}, 9))
-    how = describe(9) | {'names': HOSTILE, 'title': '$\\frac{$'}
-    assert open_image(draw_confusion_matrix(saved, **how)).size == (1000, 1000)
+    labels = describe(9) | {'names': HOSTILE, 'title': '$\\frac{$'}
+    assert open_image(draw_confusion_matrix(saved, **labels)).size == (1000, 1000)
 
 
 def evaluations(number=4, num_classes=60):
@@ -197,8 +199,8 @@ def test_a_gif_that_would_be_too_large_is_drawn_smaller(monkeypatch):
 
 
 def make_metrics(number):
-    table = {name: np.linspace(0.1, 0.9, number) for name in METRICS_COLUMNS}
-    return table | {'epoch': np.arange(1.0, number + 1)}
+    metrics = {name: np.linspace(0.1, 0.9, number) for name in METRICS_COLUMNS}
+    return metrics | {'epoch': np.arange(1.0, number + 1)}
 
 
 @pytest.mark.parametrize('number', [1, 2, 30, 300])
@@ -212,17 +214,17 @@ def test_progress_of_any_length_is_a_picture(number, theme):
 
 
 def test_progress_without_numbers_is_a_picture():
-    nothing = make_metrics(3) | {
+    metrics = make_metrics(3) | {
         name: np.full(3, np.nan) for name in METRICS_COLUMNS if name not in ('step', 'epoch')
     }
-    assert open_image(progress.draw_progress(nothing, style.LIGHT, title='$')).size == (1200, 720)
+    assert open_image(progress.draw_progress(metrics, style.LIGHT, title='$')).size == (1200, 720)
 
 
 def test_progress_shows_its_lines():
     image = open_image(progress.draw_progress(make_metrics(5), style.LIGHT, title='Run'))
-    seen = {tuple(color[:3]) for _, color in image.convert('RGB').getcolors(2**20)}
+    drawn = {tuple(color[:3]) for _, color in image.convert('RGB').getcolors(2**20)}
     for color in style.LIGHT.series[:3]:
-        assert tuple(round(255 * level) for level in colors.to_rgb(color)) in seen
+        assert tuple(round(255 * level) for level in colors.to_rgb(color)) in drawn
 
 
 MACHINE = {
@@ -265,7 +267,7 @@ def test_a_table_with_nothing_to_draw_has_no_panels():
     assert machine.choose_panels({'time_s': np.zeros(3), 'other': np.zeros(3)}) == []
 
 
-def test_the_same_numbers_are_the_same_picture():
+def test_the_same_numbers_give_the_same_picture():
     drawn = {machine.draw_machine(MACHINE, style.LIGHT, title='Run') for _ in range(2)}
     assert len(drawn) == 1
     saved = evaluations()[-1]

@@ -1,4 +1,4 @@
-"""`predict --figure`: the picture, what is refused, what an unreadable image leaves."""
+"""`predict --figure`: its picture, refused files, and images that cannot be read."""
 
 import io
 import subprocess
@@ -35,7 +35,7 @@ def draw(number=1, shape=(40, 60), predictions=PREDICTIONS):
 
 
 def find(picture, color):
-    """Returns the width and height of what has a colour."""
+    """Returns the width and height of the part that has a colour."""
     rows, columns = np.nonzero((picture == color).all(axis=-1))
     return np.ptp(columns) + 1, np.ptp(rows) + 1
 
@@ -86,7 +86,7 @@ def test_long_names_stay_in_their_place():
     ],
 )
 @pytest.mark.parametrize('kind', ['PNG', 'JPEG'])
-def test_a_whole_image_is_read_to_look_at(size, mode, expected, kind):
+def test_a_whole_image_is_read_for_the_figure(size, mode, expected, kind):
     file = io.BytesIO()
     PIL.Image.new(mode, size, 77 if mode == 'L' else (77, 77, 77)).save(file, kind)
     pixels = make_view_reader(360)(file.getvalue())
@@ -94,7 +94,7 @@ def test_a_whole_image_is_read_to_look_at(size, mode, expected, kind):
     assert (np.abs(pixels.astype(int) - 77) <= 1).all()
 
 
-def test_an_image_that_cannot_be_looked_at_is_refused():
+def test_an_unreadable_image_is_refused():
     with pytest.raises(InputError, match='it is not a JPEG or PNG image'):
         make_view_reader(360)(b'no image')
 
@@ -106,7 +106,7 @@ def test_other_files_are_refused_before_any_work(name, tmp_path):
     assert result.returncode == 2
     expected = '.png' if 'png' not in name or name.endswith('jpg') else 'a folder that exists'
     assert expected in result.stderr
-    assert 'config.json' not in result.stderr  # the folder without a run was not looked at
+    assert 'config.json' not in result.stderr  # the folder of the run was not read yet
     assert 'Traceback' not in result.stderr
 
 
@@ -115,7 +115,7 @@ def test_too_many_images_are_refused():
         PredictionFigure('out.png', 101)
 
 
-def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path):
+def test_a_figure_without_images_leaves_the_old_file(tmp_path):
     path = tmp_path / 'out.png'
     path.write_bytes(b'old')
     PredictionFigure(path, 1).save()
@@ -146,17 +146,18 @@ def test_the_command_draws_the_readable_images(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_predicting_without_a_figure_needs_none_of_the_figures(folder, tmp_path):
+def test_predicting_without_a_figure_does_not_import_the_figures(folder, tmp_path):
     (tmp_path / 'good.png').write_bytes(as_png(np.full((30, 20, 3), 90, np.uint8)))
     code = f"""
 import sys
 sys.argv = ['predict', '--workdir={folder}', '{tmp_path / 'good.png'}']
-from resnet_jax import predict, flags
+from resnet_jax import predict
+from resnet_jax.config import flags
 try:
     flags.run(predict.main)
 except SystemExit as status:
     assert not status.code
-print('resnet_jax.evaluation.figures' in sys.modules)  # Keras imports matplotlib itself
+print('resnet_jax.reports.figures' in sys.modules)  # Keras imports matplotlib itself
 """
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == 'False', result.stderr
