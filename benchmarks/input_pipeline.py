@@ -69,11 +69,7 @@ def make_images(folder: Path) -> list[Path]:
 
 
 def link_images(paths: list[Path], folder: Path) -> list[str]:
-    """Creates a data set of at least `MIN_IMAGES` links to the images, in ten classes.
-
-    Returns:
-      The paths of the links.
-    """
+    """Creates and returns at least `MIN_IMAGES` links to the images: a data set of ten classes."""
     links = []
     for i in range(max(MIN_IMAGES, len(paths))):
         link = folder / 'train' / f'class{i % 10}' / f'{i:06d}.jpg'

@@ -128,12 +128,7 @@ def _run_steps(
     epoch_end = Period(job.steps_per_epoch, last_step)
     check_health = make_health_check(job.mesh)
     if start_step and evaluation.is_due(start_step) and metadata.scores is None:
-        scores = _evaluate(job, state, start_step, metrics_logger)
-        if scores is None:
-            raise _stopped(job, start_step)
-        writer.replace(
-            _state_to_save(job, state), _metadata(job, start_step, metrics_logger, scores)
-        )
+        _evaluate_saved_step(job, state, start_step, metrics_logger, writer)
     if start_step == last_step:
         return
     batches = pipeline.train_batches(
@@ -184,6 +179,24 @@ def _compile_train_step(job: Job, state: TrainState, start_step: int) -> Callabl
     blank = padding.blank_batch(job.config.batch_size // jax.process_count(), size)
     p_train_step.lower(state, _put_on(job.mesh)(blank)).compile()
     return p_train_step
+
+
+def _evaluate_saved_step(
+    job: Job,
+    state: TrainState,
+    step: int,
+    metrics_logger: MetricsLogger,
+    writer: CheckpointWriter,
+) -> None:
+    """Evaluates a step that was saved without an evaluation, and saves it again with the scores.
+
+    Raises:
+      Stopped: if a stop was requested meanwhile.
+    """
+    scores = _evaluate(job, state, step, metrics_logger)
+    if scores is None:
+        raise _stopped(job, step)
+    writer.replace(_state_to_save(job, state), _metadata(job, step, metrics_logger, scores))
 
 
 def _evaluate(

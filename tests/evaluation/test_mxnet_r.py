@@ -76,7 +76,9 @@ def test_the_metric_equals_that_of_a_loop(num_classes, slice_size):
 
 @pytest.mark.parametrize('slice_size', [0, -1, -128])
 def test_less_than_one_example_in_a_slice_is_refused(slice_size):
-    with pytest.raises(InputError, match=f'audit_mxnet_r = {slice_size}: expected at least 1 example'):
+    with pytest.raises(
+        InputError, match=f'audit_mxnet_r = {slice_size}: expected at least 1 example'
+    ):
         compute_mxnet_r_top5(LABELS, TOP_CLASSES, ALL, slice_size)
 
 

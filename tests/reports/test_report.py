@@ -243,7 +243,7 @@ def test_hostile_names_are_shown_as_text(run):
     html = write_report(run).read_text()
     assert html.count('<script>') == 1
     assert '<img src="https' not in html
-    assert '&lt;script&gt;document.title=&quot;hacked&quot;' in html
+    assert '&lt;script&gt;document.title=&#34;hacked&#34;' in html
     table = (run.report / 'confused_pairs.csv').read_text()
     assert all(row['true_id'].startswith('</table>') for row in csv.DictReader(io.StringIO(table)))
 
