@@ -1,8 +1,8 @@
 """A run folder of version 0.1.0, stopped at step 7 of 15, opens and continues today.
 
 `fixtures/run_0_1_0` was written at commit 3f4830e: training with the config that it holds, on four
-simulated CPU devices, and a SIGTERM in step 7. `run_0_1_0-ids.json` holds the ids of the examples of
-steps 8 to 15, a list for each step, as that commit's input pipeline gave them.
+simulated CPU devices, and a SIGTERM in step 7. `run_0_1_0-ids.json` holds the ids of the examples
+of steps 8 to 15, a list for each step, as that commit's input pipeline gave them.
 """
 
 import io
