@@ -97,7 +97,7 @@ def test_a_disk_that_fails_during_the_import_leaves_no_folder_behind(tmp_path, m
     def fail(*_):
         raise RunFailed('no space')
 
-    monkeypatch.setattr('resnet_jax.training.checkpoint_writer.CheckpointWriter.save', fail)
+    monkeypatch.setattr('resnet_jax.checkpoints.writing.CheckpointWriter.save', fail)
     assert refused(tmp_path, BASIC.read_bytes()) == 'no space'
 
 

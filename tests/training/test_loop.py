@@ -303,7 +303,7 @@ def test_on_a_terminal_a_progress_line_is_replaced_and_taken_away(one_epoch, tmp
 
 def poison_the_weights_after(bad_step, monkeypatch):
     """Makes a step return weights that are nan."""
-    make_train_step = loop.steps.make_train_step
+    make_train_step = loop.make_train_step
 
     def make_poisoned_step(*arguments):
         train_step = make_train_step(*arguments)
@@ -316,7 +316,7 @@ def poison_the_weights_after(bad_step, monkeypatch):
 
         return poisoned_step
 
-    monkeypatch.setattr(loop.steps, 'make_train_step', make_poisoned_step)
+    monkeypatch.setattr(loop, 'make_train_step', make_poisoned_step)
 
 
 @pytest.mark.parametrize(
