@@ -39,7 +39,7 @@ from resnet_jax.console.signals import StopRequest
 from resnet_jax.data import pipeline
 from resnet_jax.data.preparation import prepare
 from resnet_jax.data.preparation.encoding import Encoding
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 BATCH_SIZE, SIZE, MIN_IMAGES = 64, 224, 1000
 WARM_UP_BATCHES, TIMED_BATCHES = 2, 40
@@ -194,7 +194,7 @@ def our_batches(source: str, folder: Path, num_threads: int) -> Iterator:
     """Returns this project's training batches, from a folder of images or a prepared data set."""
     config = our_config(source, folder)
     config.data.num_threads = num_threads
-    examples = loading.load_source(config, 'train')
+    examples = registry.load_source(config, 'train')
     return pipeline.train_batches(examples, config, start_step=0)
 
 

@@ -20,7 +20,7 @@ import rounds
 from resnet_jax.config import schema
 from resnet_jax.console import signals, terminal
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.devices import backend, compilation_cache, parallel
 from resnet_jax.models import initialization, resnet
 from resnet_jax.training import loop, optimizers, schedules, state
@@ -82,7 +82,7 @@ def time_loop(config, checkpoint_every: int) -> float:
             times.append(time.perf_counter())
             yield source.batch
 
-    loading.load_source = InMemory
+    registry.load_source = InMemory
     pipeline.train_batches = train_batches
     pipeline.evaluation_batches = lambda source, *_, **__: iter([source.batch])
     with tempfile.TemporaryDirectory() as folder, signals.stop_requests() as request:

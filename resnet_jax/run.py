@@ -12,7 +12,7 @@ from resnet_jax.checkpoints import selection
 from resnet_jax.checkpoints.trained_network import TrainedNetwork, load_trained_network
 from resnet_jax.config import checks
 from resnet_jax.console import signals, terminal
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.devices import backend, parallel
 from resnet_jax.errors import InputError
 from resnet_jax.evaluation import mxnet_r
@@ -184,7 +184,7 @@ class Run:
             mxnet_r.require_slice_size(audit_mxnet_r)
         mesh = backend.all_devices()
         trained = load_trained_network(self.workdir, checkpoint, parallel.replicated(mesh))
-        source = loading.load_source(self.config, splits[split])
+        source = registry.load_source(self.config, splits[split])
         checks.validate_classes(
             self.config,
             trained.class_names,

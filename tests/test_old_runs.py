@@ -19,7 +19,7 @@ import resnet_jax
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.training import loop
 
 IDS = json.loads((FIXTURES / 'run_0_1_0-ids.json').read_text())
@@ -60,7 +60,7 @@ def test_it_is_evaluated_as_it_was_then(run):
 
 
 def test_it_predicts_reports_and_exports(run, folder):
-    image = loading.load_source(run.config, 'validation').load_image(0).numpy()
+    image = registry.load_source(run.config, 'validation').load_image(0).numpy()
     [predictions] = run.predictor().predict([image])
     assert sum(p.probability for p in predictions) <= 1.00001
     assert '48.06%' in run.write_report().read_text()

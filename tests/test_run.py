@@ -13,7 +13,7 @@ import resnet_jax
 from resnet_jax.checkpoints.trained_network import TrainedNetwork
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.inference.predictor import Predictor
 from resnet_jax.models import initialization, resnet
 from resnet_jax.training import loop
@@ -35,7 +35,7 @@ def run(folder):
 @pytest.fixture(scope='module')
 def images():
     """The 360 digits of the validation split."""
-    source = loading.load_source(make_config(), 'validation')
+    source = registry.load_source(make_config(), 'validation')
     return [source.load_image(index).numpy() for index in source.elements(None, 0)]
 
 
@@ -140,7 +140,7 @@ def test_top_k_is_cut_to_the_number_of_classes(predictor, images):
 
 
 def test_predictions_agree_with_evaluation(run, predictor, images):
-    source = loading.load_source(run.config, 'validation')
+    source = registry.load_source(run.config, 'validation')
     labels = [int(source.identify(index)['label']) for index in source.elements(None, 0)]
     predictions = predictor.predict(images)
     hits = [[p.index == label for p in row] for row, label in zip(predictions, labels, strict=True)]

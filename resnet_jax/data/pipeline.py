@@ -13,11 +13,12 @@ import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
-from resnet_jax.data import augmentation, examples, preprocessing
-from resnet_jax.data.examples import Decode, Item
+from resnet_jax.data import augmentation, parallel_decoding, preprocessing
+from resnet_jax.data.epochs import compute_image_sizes, compute_steps_per_epoch
 from resnet_jax.data.padding import empty_batch, pad_batch
+from resnet_jax.data.parallel_decoding import Decode, Item
 from resnet_jax.data.source import Source
-from resnet_jax.errors import InputError, RunFailed
+from resnet_jax.errors import RunFailed
 from resnet_jax.types import Batch
 
 
@@ -40,28 +41,6 @@ class Process:
 
 
 ALONE = Process(0, 1)
-
-
-def compute_steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Returns the number of whole batches in an epoch; the remaining examples are dropped.
-
-    Raises:
-      InputError: if there are fewer examples than a batch needs.
-    """
-    if num_examples < batch_size:
-        raise InputError(
-            f'config.batch_size = {batch_size}: expected at most the {num_examples} examples of '
-            'the training split; choose a smaller batch size'
-        )
-    return num_examples // batch_size
-
-
-def compute_image_sizes(config: ConfigDict) -> list[int]:
-    """Returns the side of the training images in px for each epoch, by `data.size_schedule`."""
-    sizes = [config.data.image_size] * config.num_epochs
-    for first_epoch, size in sorted(config.data.size_schedule):
-        sizes[first_epoch:] = [size] * len(sizes[first_epoch:])
-    return sizes
 
 
 def train_batches(
@@ -173,9 +152,9 @@ def _iterate(
       process: this process.
     """
     rows = batch_size // process.count
-    num_threads = config.data.num_threads or examples.count_cores()
+    num_threads = config.data.num_threads or parallel_decoding.count_cores()
     items = _only_rows(items_from(0), batch_size, process)
-    dataset = examples.decode_in_order(
+    dataset = parallel_decoding.decode_in_order(
         items,
         source,
         decode,
@@ -183,18 +162,18 @@ def _iterate(
         num_threads=num_threads,
     )
     dataset = dataset.batch(rows).prefetch(config.data.prefetch_batches)
-    options = examples.make_options(num_threads)
+    options = parallel_decoding.make_options(num_threads)
     num_batches = 0
     warned: set[int] = set()
     try:
         for batch in dataset.with_options(options).as_numpy_iterator():
-            examples.check_labels(batch['id'], batch['label'], source)
+            parallel_decoding.check_labels(batch['id'], batch['label'], source)
             _warn_of_skipped(batch, source, warned)
             num_batches += 1
             yield batch
     except tf.errors.OpError as error:
         failed = _only_rows(items_from(num_batches), batch_size, process).take(rows)
-        raise examples.explain(failed, source, decode, error) from None
+        raise parallel_decoding.explain(failed, source, decode, error) from None
 
 
 def _only_rows(items: tf.data.Dataset, batch_size: int, process: Process) -> tf.data.Dataset:

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from resnet_jax.config import checks
 from resnet_jax.console import text_plot
-from resnet_jax.data import pipeline
-from resnet_jax.data.sources import loading
+from resnet_jax.data.epochs import compute_steps_per_epoch
+from resnet_jax.data.sources import registry
 from resnet_jax.devices import backend, parallel
 from resnet_jax.errors import InputError
 from resnet_jax.models import initialization, resnet, stacking
@@ -106,7 +106,7 @@ def make_plan(
     num_devices = num_devices or config.num_devices or backend.SIMULATED_DEVICES
     checks.validate_shares(config.batch_size, num_devices)
     num_classes, num_train, num_validation = _measure_data(config)
-    steps_per_epoch = pipeline.compute_steps_per_epoch(num_train, config.batch_size)
+    steps_per_epoch = compute_steps_per_epoch(num_train, config.batch_size)
     num_steps = config.num_epochs * steps_per_epoch
     mesh = backend.start_one_cpu()
     model = resnet.create_model(config, num_classes, axis_name=parallel.AXIS)
@@ -171,8 +171,8 @@ def _measure_data(config: ConfigDict) -> tuple[int, int, int]:
     num_classes, splits = DATA_SIZES.get(name, (0, {}))
     if data.train_split in splits and data.validation_split in splits:
         return num_classes, splits[data.train_split], splits[data.validation_split]
-    train = loading.load_source(config, data.train_split)
-    validation = loading.load_source(config, data.validation_split)
+    train = registry.load_source(config, data.train_split)
+    validation = registry.load_source(config, data.validation_split)
     return len(train.class_names), train.num_examples, validation.num_examples
 
 

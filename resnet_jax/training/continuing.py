@@ -5,7 +5,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax.checkpoints import reading, trained_network
-from resnet_jax.config import checks, continuing
+from resnet_jax.config import checks
+from resnet_jax.config.changes import differences
 from resnet_jax.data.source import Source
 from resnet_jax.devices import parallel
 from resnet_jax.errors import InputError
@@ -54,7 +55,7 @@ def require_same_run(config: ConfigDict, workdir: Workdir) -> bool:
     Raises:
       InputError: if any other field differs; the message lists all of them.
     """
-    free, locked = continuing.differences(workdir.read_config(), config)
+    free, locked = differences(workdir.read_config(), config)
     if locked:
         lines = [
             f'  {field}: expected {old!r}, found {new!r}' for field, (old, new) in locked.items()

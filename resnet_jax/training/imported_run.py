@@ -19,7 +19,7 @@ from resnet_jax.monitoring import environment
 from resnet_jax.storage.workdir import Workdir
 from resnet_jax.training import optimizers, schedules
 from resnet_jax.training.state import create_state
-from resnet_jax.weights import opening
+from resnet_jax.weights import pickles
 from resnet_jax.weights.importing import Imported, load_weights
 
 
@@ -101,7 +101,7 @@ def import_weights(
         the folder is in use. The disk is left as it was.
     """
     require_free(folder)
-    content = opening.read_file(weights)
+    content = pickles.read_file(weights)
     imported = load_weights(file_format, content, where=str(weights), config=config)
     origin = {
         'file': str(weights),

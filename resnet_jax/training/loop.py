@@ -18,6 +18,7 @@ from resnet_jax.config import checks
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import padding, pipeline, prefetching
+from resnet_jax.data.epochs import compute_image_sizes
 from resnet_jax.devices import backend, parallel, processes
 from resnet_jax.errors import Stopped
 from resnet_jax.models import stacking
@@ -175,7 +176,7 @@ def _compile_train_step(job: Job, state: TrainState, start_step: int) -> Callabl
     """Returns the mapped training step, compiled for the image size of the next epoch."""
     train_step = make_train_step(job.config, job.model, job.optimizer)
     p_train_step: Any = parallel.p_map(train_step, job.mesh, donate=True)
-    size = pipeline.compute_image_sizes(job.config)[start_step // job.steps_per_epoch]
+    size = compute_image_sizes(job.config)[start_step // job.steps_per_epoch]
     blank = padding.blank_batch(job.config.batch_size // jax.process_count(), size)
     p_train_step.lower(state, _put_on(job.mesh)(blank)).compile()
     return p_train_step

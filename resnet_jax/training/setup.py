@@ -13,9 +13,9 @@ from resnet_jax.checkpoints.format import Metadata
 from resnet_jax.checkpoints.recovery import restore_newest
 from resnet_jax.config import checks
 from resnet_jax.console.signals import StopRequest
-from resnet_jax.data import pipeline
+from resnet_jax.data.epochs import compute_steps_per_epoch
 from resnet_jax.data.source import Source
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.devices import parallel, processes
 from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.models import initialization, resnet, stacking
@@ -67,8 +67,8 @@ def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopR
       InputError: if the data cannot be opened, or does not fit the config or the run.
     """
     data = config.data
-    train_source = loading.load_source(config, data.train_split)
-    validation_source = loading.load_source(config, data.validation_split)
+    train_source = registry.load_source(config, data.train_split)
+    validation_source = registry.load_source(config, data.validation_split)
     checks.validate_classes(
         config,
         train_source.class_names,
@@ -76,7 +76,7 @@ def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopR
         where=f'splits {data.train_split!r} and {data.validation_split!r}',
     )
     require_same_data(config, workdir, train_source, validation_source)
-    steps_per_epoch = pipeline.compute_steps_per_epoch(train_source.num_examples, config.batch_size)
+    steps_per_epoch = compute_steps_per_epoch(train_source.num_examples, config.batch_size)
     model = resnet.create_model(config, len(train_source.class_names), axis_name=parallel.AXIS)
     schedule = schedules.make_schedule(config, steps_per_epoch)
     return Job(

@@ -10,7 +10,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from resnet_jax.config import checks, data_sets, schema
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.errors import InputError
 from resnet_jax.models.variants import VARIANTS
 from resnet_jax.weights import (
@@ -157,7 +157,7 @@ def _class_names(network: Network, config: ConfigDict | None) -> tuple[str, ...]
     """Returns the class names in the data of a given config, or else the published ones."""
     if config is not None:
         try:
-            names = loading.load_source(config, config.data.validation_split).class_names
+            names = registry.load_source(config, config.data.validation_split).class_names
         except InputError as error:
             logging.info('the class names cannot be read from the data: %s', error)
         else:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_jax.config import checks, continuing, data_sets, schema, serialization
+from resnet_jax.config import checks, data_sets, schema, serialization
+from resnet_jax.config.changes import differences
 from resnet_jax.config.depths import cifar_blocks
 from resnet_jax.errors import InputError
 
@@ -318,7 +319,7 @@ def test_a_config_is_written_as_plain_json():
     ],
 )
 def test_a_continued_run_may_change(field, value):
-    free, locked = continuing.differences(digits_config(), digits_config(**{field: value}))
+    free, locked = differences(digits_config(), digits_config(**{field: value}))
     assert list(free) == [field.replace('__', '.')]
     assert free[field.replace('__', '.')][1] == value
     assert locked == {}
@@ -340,8 +341,8 @@ def test_a_continued_run_may_change(field, value):
 )
 def test_a_continued_run_may_not_change(field, old, new):
     before, after = (digits_config(**{field.replace('.', '__'): value}) for value in (old, new))
-    assert continuing.differences(before, after) == ({}, {field: (old, new)})
+    assert differences(before, after) == ({}, {field: (old, new)})
 
 
 def test_equal_configs_do_not_differ():
-    assert continuing.differences(digits_config(), digits_config()) == ({}, {})
+    assert differences(digits_config(), digits_config()) == ({}, {})

@@ -21,7 +21,7 @@ from resnet_jax.config import data_sets, schema
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.errors import InputError, RunFailed
 from resnet_jax.run import Run
 from resnet_jax.training import loop
@@ -109,13 +109,13 @@ def make_config(data, **fields):
 
 def train_batches(data, **fields):
     config = make_config(data, **fields)
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     return list(pipeline.train_batches(source, config, start_step=0))
 
 
 def evaluation_batches(data, **fields):
     config = make_config(data, **fields)
-    source = loading.load_source(config, 'validation')
+    source = registry.load_source(config, 'validation')
     return list(pipeline.evaluation_batches(source, config, batch_size=10))
 
 
@@ -190,7 +190,7 @@ def test_a_png_with_the_suffix_jpg_is_decoded(on_error, data):
 @pytest.mark.parametrize('label', [-1, 2, 2**31 - 1])
 def test_a_label_outside_the_classes_is_an_error_with_its_name(photographs, label, on_error):
     config = make_config(photographs, data__on_error=on_error)
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
 
     def identify(element):
         example = source.identify(element)
@@ -208,7 +208,7 @@ def test_a_label_outside_the_classes_is_an_error_with_its_name(photographs, labe
 @pytest.mark.parametrize('on_error', ['raise', 'skip'])
 def test_a_deleted_file_is_an_error_with_its_path(on_error, data):
     config = make_config(data, data__on_error=on_error, num_epochs=40)
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     batches = pipeline.train_batches(source, config, start_step=0)
     next(batches)
     (data / 'train' / 'a' / '07.jpg').unlink()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from resnet_jax.config import data_sets, schema
 from resnet_jax.data import padding, pipeline, prefetching
-from resnet_jax.data.sources import loading
+from resnet_jax.data.epochs import compute_steps_per_epoch
+from resnet_jax.data.sources import registry
 from resnet_jax.errors import InputError
 
 SIZE, VALIDATION_SIZE = 1437, 360
@@ -24,7 +25,7 @@ def digits_config(batch_size=400, num_epochs=3, **data):
 
 
 def train(config, start_step=0):
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     return list(pipeline.train_batches(source, config, start_step=start_step))
 
 
@@ -58,13 +59,13 @@ def test_a_training_batch_is_whole_and_typed(batches):
     [(1437, 128, 11), (1_281_167, 256, 5004), (50_000, 128, 390), (128, 128, 1), (255, 128, 1)],
 )
 def test_an_epoch_has_whole_batches_only(examples, batch_size, steps):
-    assert pipeline.compute_steps_per_epoch(examples, batch_size) == steps
+    assert compute_steps_per_epoch(examples, batch_size) == steps
 
 
 @pytest.mark.parametrize('examples', [0, 1, 127])
 def test_fewer_examples_than_a_batch_are_refused(examples):
     with pytest.raises(InputError, match=rf'config\.batch_size = 128: .*{examples} examples'):
-        pipeline.compute_steps_per_epoch(examples, 128)
+        compute_steps_per_epoch(examples, 128)
 
 
 def test_a_batch_larger_than_the_split_is_refused():
@@ -124,7 +125,7 @@ def test_augmentation_depends_on_epoch_and_id_but_not_on_the_batch(batches):
 
 
 def test_a_batch_holds_the_examples_that_its_ids_name(batches):
-    source = loading.load_source(digits_config(), 'train')
+    source = registry.load_source(digits_config(), 'train')
     config = digits_config(num_epochs=1, augmentation='none')
     stored = next(iter(pipeline.evaluation_batches(source, config, batch_size=SIZE)))
     for plain, augmented in zip(train(config), batches[:3], strict=True):
@@ -146,7 +147,7 @@ def test_the_examples_of_an_epoch_are_shifted_each_in_its_own_way(batches):
 @pytest.mark.parametrize('batch_size', [7, 100, 360, 500])
 def test_evaluation_yields_each_example_once_and_masks_the_padding(batch_size):
     config = digits_config()
-    source = loading.load_source(config, 'validation')
+    source = registry.load_source(config, 'validation')
     batches = list(pipeline.evaluation_batches(source, config, batch_size=batch_size))
     assert len(batches) == -(-VALIDATION_SIZE // batch_size)
     for batch in batches:
@@ -174,7 +175,7 @@ def test_an_image_that_cannot_be_decoded_is_an_input_error(tmp_path):
     folder.mkdir(parents=True)
     (folder / 'a.jpg').write_text('no image')
     config = digits_config(batch_size=1, source='folder', dir=str(tmp_path))
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     with pytest.raises(InputError, match='cannot be decoded'):
         next(pipeline.train_batches(source, config, start_step=0))
     with pytest.raises(InputError, match='cannot be decoded'):

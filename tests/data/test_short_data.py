@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from resnet_jax.config import data_sets, schema
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.errors import RunFailed
 
 
@@ -15,7 +15,7 @@ from resnet_jax.errors import RunFailed
 def test_training_fails_if_examples_are_missing(missing):
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.batch_size, config.num_epochs = 64, 1
-    whole = loading.load_source(config, 'train')
+    whole = registry.load_source(config, 'train')
     num_steps = whole.num_examples // config.batch_size
 
     def elements(seed: tf.Tensor, start: tf.Tensor) -> tf.data.Dataset:

@@ -12,7 +12,7 @@ from support.preparing import prepare_set
 from resnet_jax.config import data_sets, schema
 from resnet_jax.data import pipeline
 from resnet_jax.data.preparation import prepare
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 NUM_EXAMPLES, PER_FILE = 1437, 30
 FILES = 48  # the last one holds 27
@@ -30,7 +30,7 @@ def digits(tmp_path_factory):
 def order_of(digits, group_files, epoch, seed=0):
     config = digits.copy_and_resolve_references()
     config.data.shuffle_group_files = group_files
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     elements = source.elements(tf.constant([seed, epoch], tf.int64), tf.constant(0, tf.int64))
     [order] = elements.map(lambda element: element['id']).batch(2000).as_numpy_iterator()
     return order
@@ -52,7 +52,7 @@ def distances(order, stored):
 
 @pytest.mark.parametrize('group_files', [1, 5, 100])
 def test_an_epoch_is_a_permutation(digits, group_files):
-    assert loading.load_source(digits, 'train').num_examples == NUM_EXAMPLES
+    assert registry.load_source(digits, 'train').num_examples == NUM_EXAMPLES
     for epoch in range(2):
         order = order_of(digits, group_files, epoch)
         assert np.array_equal(np.sort(order), np.arange(NUM_EXAMPLES))
@@ -102,7 +102,7 @@ def by_file():
 def test_classes_are_mixed_within_a_batch(digits):
     config = digits.copy_and_resolve_references()
     config.batch_size, config.num_epochs, config.data.shuffle_group_files = 100, 1, 2
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     for batch in pipeline.train_batches(source, config, start_step=0):
         assert len(np.unique(batch['label'])) >= 9
 
@@ -112,7 +112,7 @@ def test_batches_continue_anywhere_in_any_group(digits, group_files):
     config = digits.copy_and_resolve_references()
     config.batch_size, config.num_epochs = 200, 2
     config.data.shuffle_group_files = group_files
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     whole = [batch['id'] for batch in pipeline.train_batches(source, config, start_step=0)]
     assert len(whole) == 14
     for start in (6, 9):

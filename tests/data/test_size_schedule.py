@@ -17,7 +17,8 @@ from resnet_jax.config import checks, data_sets, schema, serialization
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import loading
+from resnet_jax.data.epochs import compute_image_sizes
+from resnet_jax.data.sources import registry
 from resnet_jax.errors import InputError, Stopped
 from resnet_jax.training import loop
 
@@ -58,7 +59,7 @@ def make_config(**fields):
 )
 def test_a_size_holds_from_its_epoch_to_the_next_one(schedule, sizes):
     config = make_config(**{'num_epochs': 5, 'data.size_schedule': schedule})
-    assert pipeline.compute_image_sizes(config) == sizes
+    assert compute_image_sizes(config) == sizes
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_a_schedule_is_saved_with_the_config():
 
 def batches_of(start_step=0, **fields):
     config = make_config(**fields)
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     return list(pipeline.train_batches(source, config, start_step=start_step))
 
 

@@ -18,7 +18,7 @@ from support.running import (
 )
 
 from resnet_jax.data import pipeline
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 RUN = (
     *SMALL,
@@ -106,7 +106,7 @@ def test_a_stop_signal_to_one_process_stops_both_at_the_same_step(tmp_path):
 
 @pytest.mark.parametrize('count', [1, 2, 4])
 def test_the_processes_rows_make_up_the_same_batches(tiny_config, count):
-    source = loading.load_source(tiny_config, 'train')
+    source = registry.load_source(tiny_config, 'train')
     whole = list(pipeline.train_batches(source, tiny_config, start_step=3))
     parts = [
         list(
@@ -123,7 +123,7 @@ def test_the_processes_rows_make_up_the_same_batches(tiny_config, count):
 
 @pytest.mark.parametrize('batch_size', [8, 100, 360, 720])
 def test_evaluation_sees_each_example_in_exactly_one_process(tiny_config, batch_size):
-    source = loading.load_source(tiny_config, 'validation')
+    source = registry.load_source(tiny_config, 'validation')
     parts = [
         list(
             pipeline.evaluation_batches(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from jax.sharding import Mesh
 
 from resnet_jax.config import data_sets, schema
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.devices import parallel
 from resnet_jax.errors import RunFailed
 from resnet_jax.evaluation.evaluator import Evaluator
@@ -28,7 +28,7 @@ CONFIG = make_config()
 
 @functools.cache
 def digits():
-    return loading.load_source(CONFIG, 'validation')
+    return registry.load_source(CONFIG, 'validation')
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from jax import lax
 from support.running import ROOT
 
 from resnet_jax.console import text_plot
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.devices import backend, parallel
 from resnet_jax.errors import InputError
 from resnet_jax.models import initialization, resnet
@@ -148,7 +148,7 @@ def test_the_rates_are_those_of_training(tiny_config, without_compiling):
 def test_the_known_sizes_of_the_digits_are_those_of_the_data(tiny_config):
     num_classes, splits = plan.DATA_SIZES['digits']
     for split, number in splits.items():
-        source = loading.load_source(tiny_config, split)
+        source = registry.load_source(tiny_config, split)
         assert (source.num_examples, len(source.class_names)) == (number, num_classes)
 
 

@@ -13,7 +13,7 @@ from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data.preparation import prepare
 from resnet_jax.data.preparation.encoding import Encoding
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 PHOTOS = [Path(sklearn.__file__).parent / f'datasets/images/{n}.jpg' for n in ('china', 'flower')]
 
@@ -83,7 +83,7 @@ def folder_of(config):
 
 def read_examples(config, split='train'):
     """Returns the examples of a split in stored order, with images decoded to arrays."""
-    source = loading.load_source(config, split)
+    source = registry.load_source(config, split)
 
     def read(element):
         return source.identify(element) | {'image': source.load_image(element)}

@@ -24,7 +24,7 @@ from support.running import (
 
 from resnet_jax.data import pipeline
 from resnet_jax.data.order import record_elements
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 RUN = (
     *SMALL,
@@ -137,7 +137,7 @@ def test_a_second_interrupt_ends_the_command_at_once(tmp_path):
 
 @pytest.mark.parametrize('start_step', [1, 10, 11, 12, 21])
 def test_the_stream_of_examples_follows_from_the_step(tiny_config, start_step):
-    source = loading.load_source(tiny_config, 'train')
+    source = registry.load_source(tiny_config, 'train')
     whole = list(pipeline.train_batches(source, tiny_config, start_step=0))
     rest = list(pipeline.train_batches(source, tiny_config, start_step=start_step))
     assert len(rest) == len(whole) - start_step

@@ -10,7 +10,7 @@ from support.paths import FIXTURES
 
 from resnet_jax.errors import InputError
 from resnet_jax.models import resnet
-from resnet_jax.weights import importing, matching, names, opening, own_format, recognition
+from resnet_jax.weights import importing, matching, names, own_format, pickles, recognition
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +115,7 @@ def test_mutated_files_are_read_or_refused(content, file_format, cases, tmp_path
     def read(mutations):
         try:
             path.write_bytes(mutate(content, mutations))
-            importing.load_weights(file_format, opening.read_file(path), where='a')
+            importing.load_weights(file_format, pickles.read_file(path), where='a')
         except InputError:
             outcomes['refused'] += 1
         else:

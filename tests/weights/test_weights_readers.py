@@ -13,7 +13,7 @@ import safetensors.numpy as safetensors_numpy
 from support import weight_files
 
 from resnet_jax.errors import InputError
-from resnet_jax.weights import importing, keras, mxnet, opening, safetensors
+from resnet_jax.weights import importing, keras, mxnet, pickles, safetensors
 
 ARRAYS = {
     'arg:conv0_weight': np.arange(24, dtype='f4').reshape(2, 3, 2, 2),
@@ -260,14 +260,14 @@ def torch_zip():
 def test_pickles_are_refused_with_the_recipe(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match='unpickling runs code.*\n.*torch.load.*weights_only=True'):
-        opening.read_file(tmp_path / name)
+        pickles.read_file(tmp_path / name)
 
 
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match='found none'):
-        opening.read_file(tmp_path / 'a.params')
+        pickles.read_file(tmp_path / 'a.params')
     with pytest.raises(InputError, match='found none'):
-        opening.read_file(tmp_path)
+        pickles.read_file(tmp_path)
 
 
 @pytest.mark.parametrize(

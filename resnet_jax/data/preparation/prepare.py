@@ -21,7 +21,7 @@ from resnet_jax.console.progress import Progress
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import decoding
-from resnet_jax.data.examples import (
+from resnet_jax.data.parallel_decoding import (
     Item,
     check_labels,
     count_cores,
@@ -31,7 +31,7 @@ from resnet_jax.data.examples import (
 )
 from resnet_jax.data.preparation import record_files
 from resnet_jax.data.preparation.encoding import Encoding, create_features, make_encoder, serialize
-from resnet_jax.data.preparation.output import (
+from resnet_jax.data.preparation.output_folder import (
     finish,
     open_folder,
     require_same_settings,
@@ -39,7 +39,7 @@ from resnet_jax.data.preparation.output import (
 )
 from resnet_jax.data.preparation.record_files import FileWriter
 from resnet_jax.data.source import Source
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.errors import InputError, Stopped
 from resnet_jax.storage.files import locked
 
@@ -75,7 +75,7 @@ def prepare(
       RunFailed: if the data cannot be read or the files cannot be written.
       Stopped: if `request` says so; finished files are kept.
     """
-    splits = {split: loading.load_source(config, split) for split in _whole_splits(config)}
+    splits = {split: registry.load_source(config, split) for split in _whole_splits(config)}
     names = _require_same_classes(config, splits)
     prefix = _file_prefix(config)
     per_file = max(FILE_BYTES // encoding.bytes_per_image, 1)

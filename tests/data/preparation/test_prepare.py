@@ -22,7 +22,7 @@ from support.running import CLEAR, FakeTerminal
 
 from resnet_jax.console import progress
 from resnet_jax.data.preparation import prepare
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 SIZE = 32
 RESIZE_LOSS = 2
@@ -82,7 +82,7 @@ def resize(path, shape, method):
 def test_each_image_is_stored_once_as_pillow_resizes_it(prepared, photographs, kind, shape, method):
     config = prepared(kind, SIZE, shape, validation_interpolation=method)
     for split, count in {'train': 15, 'validation': 6}.items():
-        assert loading.load_source(config, split).class_names == CLASS_NAMES
+        assert registry.load_source(config, split).class_names == CLASS_NAMES
         expected = [resize(path, shape, method) for path in photographs.glob(f'{split}/*/*')]
         examples = read_examples(config, split)
         assert len(examples) == len(expected) == count
@@ -199,7 +199,7 @@ def test_quality_is_that_of_the_jpegs(photographs, tmp_path):
     def tables(quality):
         config = folder_config(photographs)
         prepared = prepare_set(config, tmp_path / str(quality), 'jpeg', SIZE, 'square', quality)
-        source = loading.load_source(prepared, 'train')
+        source = registry.load_source(prepared, 'train')
         for element in source.elements(None, tf.constant(0, tf.int64)):
             image = PIL.Image.open(io.BytesIO(source.load_image(element).numpy()))
             yield image.quantization[0]

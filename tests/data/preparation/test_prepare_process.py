@@ -17,7 +17,7 @@ from support.disks import fill, mounted
 from support.preparing import PHOTOS, folder_config, prepared_config, read_examples, read_files
 from support.running import DIGITS, ROOT, finish, wait_until
 
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 pytestmark = pytest.mark.slow
 
@@ -277,7 +277,7 @@ def test_thousands_of_images_with_some_of_20_megapixels_take_less_than_a_gibibyt
     assert process.returncode == 0
     assert 500 < peak < 1024
     config = prepared_config(folder_config(data), tmp_path / 'set')
-    assert loading.load_source(config, 'train').num_examples == 3060
+    assert registry.load_source(config, 'train').num_examples == 3060
     [folder] = (tmp_path / 'set').glob('photographs/*')
     assert json.loads((folder / 'metadata.json').read_text())['num_examples']['train'] == 3060
     shapes = {np.shape(example['image']) for example in read_examples(config, 'validation')}

@@ -19,7 +19,7 @@ from support.preparing import (
 
 from resnet_jax.config import data_sets, schema
 from resnet_jax.data.preparation import prepare
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 SIZE = 32
 
@@ -74,7 +74,7 @@ def test_a_tfds_set_keeps_its_order_and_slices_prepare_whole_splits(tfds_folder,
     config = folder_config(tfds_folder, source='tfds', name='squares', **names)
     prepared = prepare_set(config, tmp_path / 'new', 'raw', 16)
     for split, count in {'train': 20, 'test': 7}.items():
-        assert loading.load_source(prepared, split).class_names == CLASS_NAMES
+        assert registry.load_source(prepared, split).class_names == CLASS_NAMES
         before, after = read_examples(config, split), read_examples(prepared, split)
         assert len(after) == count
         assert [e['label'] for e in after] == [e['label'] for e in before]
@@ -84,8 +84,8 @@ def test_a_tfds_set_keeps_its_order_and_slices_prepare_whole_splits(tfds_folder,
             )
             expected = PIL.Image.fromarray(old['image']).resize((width, height), 2)
             assert abs(new['image'].astype(int) - np.asarray(expected)).mean() < 1
-    sliced = loading.load_source(prepared, splits[0])
-    assert sliced.num_examples == loading.load_source(config, splits[0]).num_examples
+    sliced = registry.load_source(prepared, splits[0])
+    assert sliced.num_examples == registry.load_source(config, splits[0]).num_examples
 
 
 def test_a_prepared_set_can_be_prepared_again(prepared, tmp_path):
@@ -100,7 +100,7 @@ def test_digits_are_prepared_too(tmp_path, kind):
     config = data_sets.use_data(schema.get_config(), 'digits')
     prepared = prepare_set(config, tmp_path / 'new', kind, 8, 'keep', 100)
     for split, count in {'train': 1437, 'validation': 360}.items():
-        source = loading.load_source(prepared, split)
+        source = registry.load_source(prepared, split)
         assert (source.num_examples, len(source.class_names)) == (count, 10)
         before, after = (
             sorted(
@@ -143,7 +143,7 @@ def test_bad_images_that_are_skipped_are_left_out_and_listed(
     assert len(listed) == 3
     assert {tuple(row) for row in listed} == rows
     for split, good, bad in (('train', 13, 2), ('validation', 5, 1)):
-        source = loading.load_source(config, split)
+        source = registry.load_source(config, split)
         assert source.num_examples == good
         numbers = json.loads((folder_of(config) / 'metadata.json').read_text())
         assert numbers['num_examples'][split] == good

@@ -9,7 +9,7 @@ from support.preparing import PHOTOS, folder_config, prepare_set
 
 from resnet_jax.data import pipeline
 from resnet_jax.data.preparation import prepare
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 
 NUM_EXAMPLES = 60
 BAD = 17
@@ -59,13 +59,13 @@ def with_data(config, **data):
 
 def train_batches(config, *, start_step=0, process=pipeline.ALONE, **data):
     config = with_data(config, **data)
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     return list(pipeline.train_batches(source, config, start_step=start_step, process=process))
 
 
 def evaluation_batches(config, *, process=pipeline.ALONE, **data):
     config = with_data(config, **data)
-    source = loading.load_source(config, 'validation')
+    source = registry.load_source(config, 'validation')
     return list(pipeline.evaluation_batches(source, config, batch_size=16, process=process))
 
 

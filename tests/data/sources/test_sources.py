@@ -11,7 +11,7 @@ from sklearn import datasets, model_selection
 
 from resnet_jax.config import data_sets, schema
 from resnet_jax.data import preprocessing
-from resnet_jax.data.sources import loading
+from resnet_jax.data.sources import registry
 from resnet_jax.errors import InputError
 
 PHOTO = datasets.load_sample_image('china.jpg')[100:132, 200:232]
@@ -100,7 +100,7 @@ def open_source(tfds_folder, image_folder):
         folders = {'tfds': tfds_folder, 'folder': image_folder, 'digits': ''}
         data = {'name': 'tiny', 'shuffle_group_files': 2} | data
         data = {'source': kind, 'dir': str(folders[kind])} | data
-        return loading.load_source(digits_config(**data), split)
+        return registry.load_source(digits_config(**data), split)
 
     return open_kind
 
@@ -163,7 +163,7 @@ def test_digits_are_scikit_learns_own_split():
         'validation': 360,
     }
     for split, rows in expected.items():
-        source = loading.load_source(digits_config(), split)
+        source = registry.load_source(digits_config(), split)
         examples = read_all(source)
         assert source.class_names == ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
         assert [e['label'] for e in examples] == list(digits.target[rows])
@@ -181,7 +181,7 @@ def test_digits_are_scikit_learns_own_split():
 
 def test_an_unknown_split_of_digits_is_refused():
     with pytest.raises(InputError, match="'test' of digits: expected one of train, validation"):
-        loading.load_source(digits_config(), 'test')
+        registry.load_source(digits_config(), 'test')
 
 
 def test_folder_classes_are_in_sorted_order_with_their_words(open_source):
@@ -224,7 +224,7 @@ def test_a_folders_images_become_rgb_as_pillow_converts_them(tmp_path):
     for name in ('readme.txt', 'Thumbs.db', 'a.jpg.part', 'png'):
         (tmp_path / 'train' / 'x' / name).write_text('no image')
     config = digits_config(source='folder', dir=str(tmp_path), image_size=32, resize_size=32)
-    source = loading.load_source(config, 'train')
+    source = registry.load_source(config, 'train')
     transform = preprocessing.make_evaluation_transform(config)
     examples = read_all(source)
     assert len(examples) == len(paths) == 12
@@ -246,7 +246,7 @@ def test_hidden_files_and_folders_are_ignored(tmp_path):
     (folder / '._a.png').write_bytes(b'metadata that macOS writes next to a.png')
     (folder / 'album.png').mkdir()
     (tmp_path / 'train' / '.cache').mkdir()
-    source = loading.load_source(digits_config(source='folder', dir=str(tmp_path)), 'train')
+    source = registry.load_source(digits_config(source='folder', dir=str(tmp_path)), 'train')
     assert source.class_names == ('x',)
     assert [e['image'] for e in read_all(source)] == [png(1)]
 
@@ -254,7 +254,7 @@ def test_hidden_files_and_folders_are_ignored(tmp_path):
 def test_files_are_read_only_when_their_image_is_requested(tmp_path):
     (tmp_path / 'train' / 'x').mkdir(parents=True)
     (tmp_path / 'train' / 'x' / 'a.png').write_bytes(png(1))
-    source = loading.load_source(digits_config(source='folder', dir=str(tmp_path)), 'train')
+    source = registry.load_source(digits_config(source='folder', dir=str(tmp_path)), 'train')
     (tmp_path / 'train' / 'x' / 'a.png').write_bytes(png(2))
     assert [e['image'] for e in read_all(source)] == [png(2)]
 
@@ -262,7 +262,7 @@ def test_files_are_read_only_when_their_image_is_requested(tmp_path):
 def test_a_folder_with_missing_parts_is_refused_by_name(tmp_path):
     def refusal(split, folder=tmp_path):
         with pytest.raises(InputError) as error:
-            loading.load_source(digits_config(source='folder', dir=str(folder)), split)
+            registry.load_source(digits_config(source='folder', dir=str(folder)), split)
         return str(error.value)
 
     assert f'{tmp_path}/nowhere' in refusal('train', tmp_path / 'nowhere')
@@ -348,7 +348,7 @@ def test_unprepared_imagenet_is_refused_with_instructions(tmp_path):
     config = schema.get_config()
     config.data.dir = str(tmp_path)
     with pytest.raises(InputError) as refusal:
-        loading.load_source(config, 'train')
+        registry.load_source(config, 'train')
     for text in (
         'ILSVRC2012_img_train.tar',
         'ILSVRC2012_img_val.tar',
@@ -363,7 +363,7 @@ def test_other_unprepared_data_sets_are_refused_without_archives(tmp_path):
     config = data_sets.use_data(schema.get_config(), 'cifar10')
     config.data.dir = str(tmp_path)
     with pytest.raises(InputError, match=f'tfds build cifar10 --data_dir={tmp_path}') as refusal:
-        loading.load_source(config, 'train')
+        registry.load_source(config, 'train')
     assert 'ILSVRC' not in str(refusal.value)
 
 

@@ -1,4 +1,4 @@
-"""Opening of weight files: their content is read as bytes, and pickles are refused."""
+"""Reading of weight files as bytes, and refusal of pickles, which could run code."""
 
 import io
 import shlex
