@@ -23,7 +23,6 @@ FREE_FIELDS = (
 """Fields that can change when a run is continued, because they do not affect any computed number.
 `num_epochs` can also increase."""
 
-
 Changes = dict[str, tuple[Any, Any]]
 """Old and new value by field."""
 

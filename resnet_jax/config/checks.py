@@ -40,7 +40,6 @@ _FRACTION = (lambda value: 0 <= value < 1), 'at least 0 and below 1'
 
 _POSITIVE = (lambda value: value > 0), 'more than 0'
 
-
 RANGES = {
     'seed': ((lambda value: 0 <= value < 2**31), 'at least 0 and below 2**31'),
     'num_epochs': _AT_LEAST_1,

@@ -19,7 +19,6 @@ _CIFAR = {
     'data.augmentation': 'pad_crop',
 }
 
-
 DATA_SETS: dict[str, dict[str, Any]] = {
     'imagenet2012': {},
     'cifar10': _CIFAR

@@ -6,7 +6,6 @@ once, in stored order, and pads the last batch. If several processes work togeth
 only its own rows of every batch.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
@@ -18,29 +17,9 @@ from resnet_jax.data.epochs import compute_image_sizes, compute_steps_per_epoch
 from resnet_jax.data.padding import empty_batch, pad_batch
 from resnet_jax.data.parallel_decoding import Decode, Item
 from resnet_jax.data.source import Source
+from resnet_jax.devices.processes import ALONE, Process
 from resnet_jax.errors import RunFailed
 from resnet_jax.types import Batch
-
-
-@dataclasses.dataclass(frozen=True)
-class Process:
-    """A process among those of a run. Each prepares its own rows of every batch.
-
-    Attributes:
-      index: number of the process, from 0.
-      count: number of processes.
-    """
-
-    index: int
-    count: int
-
-    def rows(self, batch_size: int) -> tuple[int, int]:
-        """Returns the first row of this process in a batch, and the last one plus 1."""
-        share = batch_size // self.count
-        return self.index * share, (self.index + 1) * share
-
-
-ALONE = Process(0, 1)
 
 
 def train_batches(

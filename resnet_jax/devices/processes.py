@@ -1,5 +1,6 @@
 """Processes of a run: start, synchronisation and common decisions."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -11,6 +12,28 @@ from resnet_jax.errors import InputError
 
 HEARTBEAT_TIMEOUT_SECONDS = 30
 """If a process gives no sign of life for this long, the others end themselves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A process among those of a run. Each prepares its own rows of every batch.
+
+    Attributes:
+      index: number of the process, from 0.
+      count: number of processes.
+    """
+
+    index: int
+    count: int
+
+    def rows(self, batch_size: int) -> tuple[int, int]:
+        """Returns the first row of this process in a batch, and the last one plus 1."""
+        share = batch_size // self.count
+        return self.index * share, (self.index + 1) * share
+
+
+ALONE = Process(0, 1)
+"""The process of a run that has only one."""
 
 
 def start_processes(coordinator_address: str, num_processes: int, process_id: int) -> None:
@@ -78,6 +101,6 @@ def wait_for_all_processes() -> None:
         multihost_utils.sync_global_devices('resnet_jax')
 
 
-def index_and_count() -> tuple[int, int]:
+def this_process() -> Process:
     """Returns this process's index and the number of processes."""
-    return jax.process_index(), jax.process_count()
+    return Process(jax.process_index(), jax.process_count())

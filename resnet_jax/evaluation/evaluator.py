@@ -129,7 +129,7 @@ class Evaluator:
             self._source,
             self._config,
             batch_size=self._batch_size,
-            process=pipeline.Process(*processes.index_and_count()),
+            process=processes.this_process(),
         )
         for outputs in prefetching.prefetch(batches, start):
             outputs = jax.device_get(outputs)

@@ -30,10 +30,8 @@ DATA_SIZES = {
 }
 """Number of classes, and of examples in each split, of data sets that a plan need not read."""
 
-
 MAX_DRAWN_STEPS = 5000
 """Number of steps up to which the figure of the learning rate shows every step."""
-
 
 FLOPS_PER_MAC = 6
 """Floating-point operations of training for each multiply-accumulate (MAC) of the forward pass.

@@ -136,7 +136,7 @@ def _run_steps(
         job.train_source,
         config,
         start_step=start_step,
-        process=pipeline.Process(*processes.index_and_count()),
+        process=processes.this_process(),
     )
     batches = prefetching.start_first(batches)  # while the step compiles
     p_train_step = _compile_train_step(job, state, start_step)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax.errors import InputError
+from resnet_jax.weights.layouts import Leaves, Named, Numbered
 
 KERAS_MEMBER = 'model.weights.h5'
 """Name of the HDF5 file in a `.keras` file, which is a zip archive."""
@@ -119,3 +120,46 @@ def _import_h5py() -> types.ModuleType:
             "pip install 'resnet_jax[weights]', or pip install h5py"
         ) from None
     return h5py
+
+
+# keras.applications.resnet_v2: the names of its layers, in .h5 files of Keras 2 and 3.
+KERAS_NAMED = Named(
+    leaves=Leaves(
+        norm={
+            'scale': '/gamma',
+            'bias': '/beta',
+            'mean': '/moving_mean',
+            'var': '/moving_variance',
+        },
+        linear={'kernel': '/kernel', 'bias': '/bias'},
+        kernel='HWIO',
+        head='IO',
+    ),
+    modules={'stem/conv': 'conv1_conv', 'final_norm': 'post_bn', 'head': 'predictions'},
+    block_prefix='conv{stage}_block{block}_',
+    first_block=(2, 1),
+    parts={
+        'norm1': 'preact_bn',
+        'norm2': '1_bn',
+        'norm3': '2_bn',
+        'conv1': '1_conv',
+        'conv2': '2_conv',
+        'conv3': '3_conv',
+        'projection': '0_conv',
+    },
+)
+
+# Keras 3's .weights.h5 and .keras: the layers of each class, in the order of `model.layers`.
+KERAS_NUMBERED = Numbered(
+    leaves=Leaves(
+        norm={'scale': '/0', 'bias': '/1', 'mean': '/2', 'var': '/3'},
+        linear={'kernel': '/0', 'bias': '/1'},
+        kernel='HWIO',
+        head='IO',
+    ),
+    kinds={'norm': 'batch_normalization', 'conv': 'conv2d', 'head': 'dense'},
+    stage_prefix='',
+    order=('norm1', 'conv1', 'norm2', 'conv2', 'norm3', 'projection', 'conv3'),
+    suffix='_{n}',
+    first_suffix='',
+)

@@ -1,4 +1,4 @@
-"""MXNet's `.params` files, which are read without MXNet.
+"""MXNet's `.params` files, read without MXNet, and the names of the arrays in them.
 
 The layout is that of `NDArray::Load` in MXNet's src/ndarray/ndarray.cc, little-endian: u64 0x112,
 u64 0, u64 count and the arrays, then u64 count and the names, each u64 length and bytes. An array
@@ -13,15 +13,19 @@ import struct
 import numpy as np
 
 from resnet_jax.errors import InputError
+from resnet_jax.weights.layouts import Leaves, Named, Numbered
 
 FILE_MAGIC = 0x112
+
 MAGIC_V1, MAGIC_V2, MAGIC_V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 
 DTYPES: dict[int, np.dtype] = {0: np.dtype('<f4'), 1: np.dtype('<f8'), 2: np.dtype('<f2')}
 """Floating-point types by their numbers in MXNet. Arrays of integers are refused."""
 
 MAX_DIMENSIONS = 4
+
 SMALLEST_ARRAY = 4 + 4 + 8 + 4  # bytes: the oldest version, one dimension, no values
+
 SMALLEST_NAME = 8  # bytes: an empty name
 
 
@@ -122,3 +126,87 @@ def _read_name(reader: _Reader) -> str:
         return bytes(reader.take(length, 'a name')).decode()
     except UnicodeDecodeError:
         raise _Malformed('a name that is not text') from None
+
+
+# MXNet's symbols/resnet.py. It fixes the scale of bn_data at 1 and ignores the one in the file.
+MXNET_SYMBOL = Named(
+    leaves=Leaves(
+        norm={'scale': '_gamma', 'bias': '_beta', 'mean': '_moving_mean', 'var': '_moving_var'},
+        linear={'kernel': '_weight', 'bias': '_bias'},
+    ),
+    modules={
+        'input_norm': 'bn_data',
+        'stem/conv': 'conv0',
+        'stem/norm': 'bn0',
+        'final_norm': 'bn1',
+        'head': 'fc1',
+    },
+    block_prefix='stage{stage}_unit{block}_',
+    first_block=(1, 1),
+    parts={
+        'norm1': 'bn1',
+        'norm2': 'bn2',
+        'norm3': 'bn3',
+        'conv1': 'conv1',
+        'conv2': 'conv2',
+        'conv3': 'conv3',
+        'projection': 'sc',
+    },
+    ignored='bn_data_gamma',
+)
+
+# Gluon's HybridBlock.export, without the name of the network at the start.
+GLUON_EXPORT = Numbered(
+    leaves=Leaves(
+        norm={'scale': '_gamma', 'bias': '_beta', 'mean': '_running_mean', 'var': '_running_var'},
+        linear={'kernel': '_weight', 'bias': '_bias'},
+    ),
+    kinds={'norm': 'batchnorm', 'conv': 'conv', 'head': 'dense'},
+    stage_prefix='stage{stage}_',
+    order=('norm1', 'conv1', 'norm2', 'conv2', 'norm3', 'conv3', 'projection'),
+    suffix='{n}',
+    first_suffix='0',
+)
+
+# Gluon's Block.save_parameters: the numbers are positions in GluonCV's `features`.
+_GLUON_LEAVES = Leaves(
+    norm={'scale': '.gamma', 'bias': '.beta', 'mean': '.running_mean', 'var': '.running_var'},
+    linear={'kernel': '.weight', 'bias': '.bias'},
+)
+
+_GLUON_PARTS = {
+    'norm1': 'bn1',
+    'norm2': 'bn2',
+    'norm3': 'bn3',
+    'conv1': 'conv1',
+    'conv2': 'conv2',
+    'conv3': 'conv3',
+    'projection': 'downsample',
+}
+
+GLUON_IMAGENET = Named(
+    leaves=_GLUON_LEAVES,
+    modules={
+        'input_norm': 'features.0',
+        'stem/conv': 'features.1',
+        'stem/norm': 'features.2',
+        'final_norm': 'features.9',
+        'head': 'output',
+    },
+    block_prefix='features.{stage}.{block}.',
+    first_block=(5, 0),
+    parts=_GLUON_PARTS,
+)
+
+GLUON_CIFAR = Named(
+    leaves=_GLUON_LEAVES,
+    modules={
+        'input_norm': 'features.0',
+        'stem/conv': 'features.1',
+        'final_norm': 'features.5',
+        'head': 'output',
+    },
+    block_prefix='features.{stage}.{block}.',
+    first_block=(2, 0),
+    parts=_GLUON_PARTS,
+)

@@ -10,7 +10,7 @@ import numpy as np
 
 from resnet_jax.config.depths import IMAGENET_BLOCKS, cifar_blocks
 from resnet_jax.errors import InputError
-from resnet_jax.weights import names
+from resnet_jax.weights import keras, mxnet, timm
 from resnet_jax.weights.layouts import Layout, Named
 
 MAX_DEPTH = 1202
@@ -20,15 +20,15 @@ MAX_NAME_LENGTH = 256  # characters
 
 LAYOUTS: dict[str, dict[str, Layout]] = {
     'mxnet': {
-        r'stage\d+_unit\d+_bn1_.*': names.MXNET_SYMBOL,
-        r'stage\d+_batchnorm\d+_.*': names.GLUON_EXPORT,
-        r'features\.8\.\d+\.bn1\..*': names.GLUON_IMAGENET,
-        r'features\.2\.\d+\.bn1\..*': names.GLUON_CIFAR,
+        r'stage\d+_unit\d+_bn1_.*': mxnet.MXNET_SYMBOL,
+        r'stage\d+_batchnorm\d+_.*': mxnet.GLUON_EXPORT,
+        r'features\.8\.\d+\.bn1\..*': mxnet.GLUON_IMAGENET,
+        r'features\.2\.\d+\.bn1\..*': mxnet.GLUON_CIFAR,
     },
-    'timm': {r'stages\.\d+\.blocks\.\d+\.norm1\..*': names.TIMM},
+    'timm': {r'stages\.\d+\.blocks\.\d+\.norm1\..*': timm.TIMM},
     'keras': {
-        r'conv\d+_block\d+_preact_bn/.*': names.KERAS_NAMED,
-        r'batch_normalization_\d+/.*': names.KERAS_NUMBERED,
+        r'conv\d+_block\d+_preact_bn/.*': keras.KERAS_NAMED,
+        r'batch_normalization_\d+/.*': keras.KERAS_NUMBERED,
     },
 }
 """Layouts of each format, by a pattern of the array names that only this layout has."""
@@ -121,7 +121,7 @@ def recognise(file_format: str, arrays: Mapping[str, np.ndarray], *, where: str)
     layout = _find_layout(file_format, arrays, where)
     if isinstance(layout, Named):
         blocks, bottleneck = _count_named(layout, arrays)
-    elif layout is names.GLUON_EXPORT:
+    elif layout is mxnet.GLUON_EXPORT:
         blocks, bottleneck = _count_gluon(arrays)
     else:
         blocks, bottleneck = _count_keras(arrays), True
@@ -162,13 +162,13 @@ def _recognise_outside_blocks(
 ) -> tuple[str, str, str]:
     """Returns the variant, and the names in the file of the last stem kernel and of the head's."""
     variants = {
-        names.MXNET_SYMBOL: 'mxnet',
-        names.GLUON_EXPORT: 'gluoncv_cifar' if num_stages == 3 else 'gluoncv',
-        names.GLUON_IMAGENET: 'gluoncv',
-        names.GLUON_CIFAR: 'gluoncv_cifar',
-        names.TIMM: 'timm_d' if 'stem.conv1.weight' in arrays else 'timm',
-        names.KERAS_NAMED: 'keras',
-        names.KERAS_NUMBERED: 'keras',
+        mxnet.MXNET_SYMBOL: 'mxnet',
+        mxnet.GLUON_EXPORT: 'gluoncv_cifar' if num_stages == 3 else 'gluoncv',
+        mxnet.GLUON_IMAGENET: 'gluoncv',
+        mxnet.GLUON_CIFAR: 'gluoncv_cifar',
+        timm.TIMM: 'timm_d' if 'stem.conv1.weight' in arrays else 'timm',
+        keras.KERAS_NAMED: 'keras',
+        keras.KERAS_NUMBERED: 'keras',
     }
     variant = variants[layout]
     stem = 'stem/conv3' if variant == 'timm_d' else 'stem/conv'

@@ -19,6 +19,7 @@ from support.running import (
 
 from resnet_jax.data import pipeline
 from resnet_jax.data.sources import registry
+from resnet_jax.devices import processes
 
 RUN = (
     *SMALL,
@@ -111,7 +112,7 @@ def test_the_processes_rows_make_up_the_same_batches(tiny_config, count):
     parts = [
         list(
             pipeline.train_batches(
-                source, tiny_config, start_step=3, process=pipeline.Process(index, count)
+                source, tiny_config, start_step=3, process=processes.Process(index, count)
             )
         )
         for index in range(count)
@@ -127,7 +128,7 @@ def test_evaluation_sees_each_example_in_exactly_one_process(tiny_config, batch_
     parts = [
         list(
             pipeline.evaluation_batches(
-                source, tiny_config, batch_size=batch_size, process=pipeline.Process(index, 4)
+                source, tiny_config, batch_size=batch_size, process=processes.Process(index, 4)
             )
         )
         for index in range(4)

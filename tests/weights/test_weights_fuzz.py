@@ -10,7 +10,7 @@ from support.paths import FIXTURES
 
 from resnet_jax.errors import InputError
 from resnet_jax.models import resnet
-from resnet_jax.weights import importing, matching, names, own_format, pickles, recognition
+from resnet_jax.weights import importing, matching, mxnet, own_format, pickles, recognition
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def mutate(content, mutations):
 
 def params_file():
     """Returns an 8-layer network with the names of MXNet's symbol."""
-    network = recognition.Network(names.MXNET_SYMBOL, 'mxnet', 8, 'cifar', 4, 5)
+    network = recognition.Network(mxnet.MXNET_SYMBOL, 'mxnet', 8, 'cifar', 4, 5)
     expected = matching.expected_arrays(network)
     return weight_files.to_params(
         {name: np.ones(array.shape, 'f4') for name, array in expected.items()}

@@ -56,18 +56,14 @@ COLORS = tuple(colors.to_hex(colormaps['inferno'](0.38 + 0.62 * i / 63)) for i i
 This is matplotlib's inferno without its darkest third, which looks like the background.
 """
 
-
 MATRIX_SHARE = 0.87
 """Side of the matrix as a fraction of the picture's side; the rest is for the title and labels."""
-
 
 _MIN_CELL = 4
 """Smallest cell that is drawn as a square, in px; smaller cells are drawn as points."""
 
-
 _MAX_POINTS = 2_000_000
 """Most predictions that get a point each. Of more, several share a point, to bound the memory."""
-
 
 _FEW_CLASSES = 50
 """With fewer classes only the first prediction is drawn: five would fill much of every row."""

@@ -10,6 +10,7 @@ from support.preparing import PHOTOS, folder_config, prepare_set
 from resnet_jax.data import pipeline
 from resnet_jax.data.preparation import prepare
 from resnet_jax.data.sources import registry
+from resnet_jax.devices import processes
 
 NUM_EXAMPLES = 60
 BAD = 17
@@ -57,13 +58,13 @@ def with_data(config, **data):
     return config
 
 
-def train_batches(config, *, start_step=0, process=pipeline.ALONE, **data):
+def train_batches(config, *, start_step=0, process=processes.ALONE, **data):
     config = with_data(config, **data)
     source = registry.load_source(config, 'train')
     return list(pipeline.train_batches(source, config, start_step=start_step, process=process))
 
 
-def evaluation_batches(config, *, process=pipeline.ALONE, **data):
+def evaluation_batches(config, *, process=processes.ALONE, **data):
     config = with_data(config, **data)
     source = registry.load_source(config, 'validation')
     return list(pipeline.evaluation_batches(source, config, batch_size=16, process=process))
@@ -140,7 +141,7 @@ def test_the_number_of_threads_changes_no_batch(config):
 def test_processes_share_the_batches_of_a_raw_set(prepared, count):
     whole = train_batches(prepared['raw'])
     shares = [
-        train_batches(prepared['raw'], process=pipeline.Process(index, count))
+        train_batches(prepared['raw'], process=processes.Process(index, count))
         for index in range(count)
     ]
     joined = [
@@ -148,14 +149,14 @@ def test_processes_share_the_batches_of_a_raw_set(prepared, count):
         for batches in zip(*shares, strict=True)
     ]
     assert_equal(joined, whole)
-    tail = train_batches(prepared['raw'], start_step=4, process=pipeline.Process(1, count))
+    tail = train_batches(prepared['raw'], start_step=4, process=processes.Process(1, count))
     assert_equal(tail, shares[1][4:])
 
 
 def test_processes_share_the_evaluation_of_a_raw_set(prepared):
     whole = evaluation_batches(prepared['raw'])
     shares = [
-        evaluation_batches(prepared['raw'], process=pipeline.Process(index, 4))
+        evaluation_batches(prepared['raw'], process=processes.Process(index, 4))
         for index in range(4)
     ]
     assert [len(share) for share in shares] == [4] * 4
