@@ -1,7 +1,6 @@
 """Command that creates the folder of a run from published weights.
 
-python -m resnet_jax.import_weights --format=mxnet|timm|keras|resnet_jax --weights=FILE
-  --workdir=DIR [--config=CONFIG]
+python -m resnet_jax.import_weights --format=timm --weights=FILE --workdir=DIR [--config=FILE]
 """
 
 from collections.abc import Sequence

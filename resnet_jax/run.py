@@ -1,4 +1,4 @@
-"""The Python face: training, and all that can be asked of a run."""
+"""The Python face: `train`, and `Run` for evaluation, prediction, export and the report."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,6 @@ from resnet_jax.inference import export
 from resnet_jax.inference.predictor import Predictor
 from resnet_jax.reports import columns
 from resnet_jax.storage.workdir import Workdir
-from resnet_jax.training import imported_run, loop
 
 
 def train(config: ConfigDict, folder: str | Path) -> 'Run':
@@ -31,6 +30,11 @@ def train(config: ConfigDict, folder: str | Path) -> 'Run':
     Progress goes to standard error. SIGTERM and SIGINT (Ctrl-C, or a notebook's interrupt) end the
     training after the current step, which is saved. Outside of the main thread, where Python
     receives no signals, they are not caught.
+
+    JAX simulates devices on a machine without GPUs only if nothing has used JAX before in this
+    process; otherwise set `config.num_devices = 1`, or `JAX_NUM_CPU_DEVICES=4` in the environment.
+    Log lines go through absl's handler, which replaces a handler of the root logger that writes to
+    standard error.
 
     Args:
       config: config of the run, such as `configs.resnet18.get_config('digits')`.
@@ -42,9 +46,11 @@ def train(config: ConfigDict, folder: str | Path) -> 'Run':
     Raises:
       InputError: if the config, its data or the devices are not as expected, or the folder holds a
         run of another config.
-      RunFailed: if the run must not go on; what was saved stays.
+      RunFailed: if the run cannot continue; what was saved before stays intact.
       Stopped: if a signal asked the training to stop; the same call continues it.
     """
+    from resnet_jax.training import loop  # optimizers and Orbax, which nothing else here needs
+
     checks.validate(config)
     with signals.stop_requests() as request:
         loop.train(config, Path(folder), terminal.set_up_logging(), request)
@@ -69,7 +75,7 @@ class Checkpoint:
 
 
 class Run:
-    """A run in its folder, finished or still going on. Nothing here changes it.
+    """A run in its folder, finished or in training. Nothing here changes it.
 
     Evaluation and prediction use all devices of this process, however many trained the run.
 
@@ -106,23 +112,31 @@ class Run:
           InputError: if the file is damaged, unknown or contradicts the config, or the folder is
             in use; then nothing is left behind.
         """
+        from resnet_jax.training import imported_run
+
         imported_run.import_weights(file_format, Path(weights), Path(folder), config)
         return cls(folder)
 
     def __repr__(self) -> str:
-        model = self.config.model
-        network = f'ResNet-{model.depth} v2 ({model.variant}) on {self.config.data.name}'
+        model, data = self.config.model, self.config.data
+        data_set = data.dir if data.source == 'folder' else data.name
+        network = f'ResNet-{model.depth} v2 ({model.variant}) on {data_set}'
+        return f'<Run {str(self.workdir.path)!r}: {network}, {self._describe_progress()}>'
+
+    def _describe_progress(self) -> str:
         try:
-            rows = self.workdir.read_metrics()
+            metrics = self.metrics()
         except InputError:
-            return f'<Run {str(self.workdir.path)!r}: {network}, metrics.csv is damaged>'
-        if not rows:
-            return f'<Run {str(self.workdir.path)!r}: {network}, not evaluated yet>'
-        best = max(rows, key=_sort_key)
+            return 'metrics.csv is damaged'
+        if not metrics:
+            return 'not evaluated yet'
+        epochs, top1, top5 = (
+            metrics[name] for name in ('epoch', 'validation_top1', 'validation_top5')
+        )
+        best = max(range(len(epochs)), key=lambda row: (top5[row], top1[row], row))
         return (
-            f'<Run {str(self.workdir.path)!r}: {network}, epoch {rows[-1]["epoch"]} of '
-            f'{self.config.num_epochs}, best top-5 {float(best["validation_top5"]):.2%} and top-1 '
-            f'{float(best["validation_top1"]):.2%} at epoch {best["epoch"]}>'
+            f'epoch {epochs[-1]:g} of {self.config.num_epochs}, best top-5 {top5[best]:.2%} and '
+            f'top-1 {top1[best]:.2%} at epoch {epochs[best]:g}'
         )
 
     def class_names(self) -> tuple[str, ...]:
@@ -144,9 +158,8 @@ class Run:
 
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the checkpoints of the run, oldest first, without damaged ones."""
-        folder = self.workdir.checkpoints
-        known = selection.read_all_metadata(folder)
-        best = selection.resolve(folder, 'best') if known else None
+        known = selection.read_all_metadata(self.workdir.checkpoints)
+        best = selection.select(known, 'best')
         return [
             Checkpoint(step, metadata.epoch, metadata.scores, step == best)
             for step, metadata in known.items()
@@ -258,8 +271,3 @@ class Run:
         from resnet_jax.reports import report  # matplotlib, which nothing else here needs
 
         return report.write_report(self.workdir, order)
-
-
-def _sort_key(row: Mapping[str, str]) -> tuple[float, float, int]:
-    """Orders rows of `metrics.csv` as checkpoints are ranked."""
-    return float(row['validation_top5']), float(row['validation_top1']), int(row['step'])

@@ -48,8 +48,8 @@ def tiny_config():
 
 @pytest.fixture(scope='session')
 def shared_data():
-    """Real weights and images beside the project, where there are some."""
+    """Real weights and images next to the project, where there are any."""
     folder = Path(__file__).parents[2] / 'shared' / 'data'
     if not folder.is_dir():
-        pytest.skip('the shared real weights and images are not beside this project')
+        pytest.skip('the shared real weights and images are not next to this project')
     return folder

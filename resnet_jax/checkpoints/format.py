@@ -64,7 +64,7 @@ def compute_checksum(tree: Any, metadata: Metadata) -> str:
     for name in sorted(arrays, key=_position_in_checksum):
         array = arrays[name]
         crc = zlib.crc32(f'{name} {array.dtype} {array.shape}'.encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), crc)
     return f'{crc:08x}'
 
 
@@ -111,6 +111,6 @@ def require_same_arrays(expected: Any, stored: Any, *, what: str) -> None:
     ]
     if different:
         raise InputError(
-            f'{what}: expected the arrays of the network and optimizer in the config, found '
-            'others:\n' + '\n'.join(different)
+            f'{what}: expected the arrays that the config describes, found others:\n'
+            + '\n'.join(different)
         )

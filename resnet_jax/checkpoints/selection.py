@@ -37,7 +37,7 @@ def resolve(folder: Path, which: str | int) -> int:
       InputError: if there is no such checkpoint; the message lists the existing ones.
     """
     known = read_all_metadata(folder)
-    selected = _select(known, str(which))
+    selected = select(known, str(which))
     if selected is None or selected not in known:
         existing = [f'{step} (epoch {metadata.epoch:g})' for step, metadata in known.items()]
         raise InputError(
@@ -47,7 +47,11 @@ def resolve(folder: Path, which: str | int) -> int:
     return selected
 
 
-def _select(known: Mapping[int, Metadata], which: str) -> int | None:
+def select(known: Mapping[int, Metadata], which: str) -> int | None:
+    """Returns the step that a name selects among known checkpoints; None if there is none.
+
+    A step is returned as it is, known or not.
+    """
     if which == 'latest':
         return max(known, default=None)
     if which == 'best':

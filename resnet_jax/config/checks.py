@@ -186,7 +186,7 @@ def _validate_size_schedule(flat: dict[str, Any]) -> None:
     resizing = ('random_resized_crop', 'crop_mirror')
     if schedule and flat['data.augmentation'] not in resizing:
         allowed = f'() unless data.augmentation is {" or ".join(resizing)}'
-        _require(flat, field, False, f'{allowed}, found {flat["data.augmentation"]!r}')
+        _require(flat, field, False, f'{allowed} (it is {flat["data.augmentation"]!r})')
 
 
 def validate_shares(batch_size: int, num_devices: int, accumulate_steps: int = 1) -> None:

@@ -22,7 +22,7 @@ def use(folder: str) -> None:
     """Keeps compiled programs in a folder and reads them from there.
 
     The folder holds machine code, so only its owner may write there. A program compiled for one CPU
-    may crash another, so each kind of CPU has a folder of its own inside. Everything works without
+    may crash another, so each kind of CPU has its own folder inside. Everything works without
     a cache, so a folder that cannot be written is only a warning.
 
     Args:
@@ -60,7 +60,8 @@ def use(folder: str) -> None:
 def _delete_half_written(path: Path) -> None:
     """Deletes programs without a time of use, which a killed process leaves.
 
-    JAX writes the program first and then the time; it can neither use nor evict one without.
+    JAX writes the program first and then the time, and fails to limit the size of the folder if a
+    time is missing.
     """
     for program in path.glob('*-cache'):
         if not program.with_name(f'{program.name.removesuffix("-cache")}-atime').exists():

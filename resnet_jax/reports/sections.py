@@ -83,7 +83,7 @@ def _list_classes(
         *_name_columns(names),
         'top-5',
         'top-1',
-        'most often confused with',
+        'most often predicted as',
         'times',
         'images',
     ]

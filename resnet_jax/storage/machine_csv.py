@@ -22,7 +22,7 @@ KEY_COLUMNS = ('step', 'time_s')
 def read_machine(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     """Returns the columns and the rows as text; both are empty if there is no file.
 
-    Rows that are cut short are left out, with a warning.
+    Damaged rows, such as one that a kill cut short, are left out with a warning.
 
     Raises:
       InputError: if the file is not such a table.
@@ -45,7 +45,7 @@ def read_machine(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     rows = [dict(zip(columns, row, strict=True)) for row in cells if _is_whole(row, len(columns))]
     num_left_out = len(lines) + bool(torn) - len(rows)
     if num_left_out:
-        logging.warning('%s: left out %d rows that are cut short', path, num_left_out)
+        logging.warning('%s: damaged rows that are left out: %d', path, num_left_out)
     return columns, rows
 
 

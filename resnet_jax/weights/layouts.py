@@ -5,7 +5,7 @@ Our module `stage2_block1/norm1` has another name in a file of another framework
 array in the file is both together.
 
 A layout either has a name for each module (`Named`), or counts the modules in the order in which
-the framework's code creates them (`Numbered`). `names` holds the layouts of all files.
+the framework's code creates them (`Numbered`). The module of a format holds its layouts.
 """
 
 import collections

@@ -81,7 +81,7 @@ class Network:
 def clean_names(
     file_format: str, arrays: Mapping[str, np.ndarray], *, where: str
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of the network, with their names as in the layouts of `names`.
+    """Returns the arrays of the network, with their names as in its layout.
 
     Raises:
       InputError: if two arrays have the same name, or if a name is too long.

@@ -122,7 +122,7 @@ def test_a_damaged_row_is_left_out_with_a_warning(path, damaged_row, caplog):
     path.write_bytes(path.read_bytes() + damaged_row)
     with caplog.at_level(logging.WARNING, logger='absl'):
         write_rows(path, [30], start_step=20, x=1)
-    assert 'left out 1 rows that are cut short' in caplog.text
+    assert 'damaged rows that are left out: 1' in caplog.text
     assert read_steps(path) == [10, 30]
 
 

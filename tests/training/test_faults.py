@@ -85,7 +85,7 @@ def stop_between_saves(process, checkpoints):
         process.send_signal(signal.SIGSTOP)
         saved = [path for path in checkpoints.iterdir() if path.name.isdigit()]
         idle_for = time.time() - max(path.stat().st_ctime for path in saved)
-        if idle_for > 0.05 and not list(reading.glob('*tmp*')):
+        if idle_for > 0.05 and not list(checkpoints.glob('*tmp*')):
             return
         process.send_signal(signal.SIGCONT)
         time.sleep(0.01)
