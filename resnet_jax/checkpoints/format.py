@@ -64,7 +64,7 @@ def compute_checksum(tree: Any, metadata: Metadata) -> str:
     for name in sorted(arrays, key=_position_in_checksum):
         array = arrays[name]
         crc = zlib.crc32(f'{name} {array.dtype} {array.shape}'.encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, crc)
     return f'{crc:08x}'
 
 
