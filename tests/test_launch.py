@@ -34,14 +34,14 @@ case "$2" in
     [ -z "$NO_VENV" ] || {{ echo 'No module named ensurepip'; exit 1; }}
     target="${{@: -1}}"
     rm -rf "$target" && mkdir -p "$target/bin" && cp "$0" "$target/bin/python"
-    cp "$STUBS/ruff" "$target/bin/ruff"
+    cp "$STUBS/ruff" "$STUBS/mypy" "$target/bin"
     ;;
   pip) [ -z "$NO_INDEX" ] || {{ echo 'Could not find a version'; exit 1; }} ;;
 esac
 exit "${{STATUS:-0}}"
 """
 
-RUFF = '#!/usr/bin/env bash\necho "ruff $*" >>"$LOG"\nexit "${STATUS:-0}"\n'
+LINTER = '#!/usr/bin/env bash\necho "${0##*/} $*" >>"$LOG"\nexit "${STATUS:-0}"\n'
 
 
 class Machine:
@@ -56,7 +56,8 @@ class Machine:
         for tool in TOOLS:
             (self.stubs / tool).symlink_to(shutil.which(tool))
         self.add('python3', PYTHON)
-        self.add('ruff', RUFF)
+        self.add('ruff', LINTER)
+        self.add('mypy', LINTER)
         self.add('chromium', '#!/usr/bin/env bash\n')
 
     def add(self, name, script):
@@ -64,7 +65,7 @@ class Machine:
         (self.stubs / name).chmod(0o755)
 
     def run(self, *arguments, script='launch.sh', version='3.12', **variables):
-        """Returns the result and what Python and ruff were called with."""
+        """Returns the result and what Python and the linters were called with."""
         self.log.write_text('')
         variables = {'PATH': self.stubs, 'STUBS': self.stubs, 'LOG': self.log} | variables
         result = subprocess.run(
@@ -118,7 +119,7 @@ def test_test_and_lint_install_the_test_dependencies_and_pass_arguments_on(machi
     assert calls[-1] == '-m pytest -m not slow tests/test_x.py'
     result, calls = machine.run('lint')
     assert result.returncode == 0
-    assert calls == ['ruff check', 'ruff format --check']
+    assert calls == ['ruff check', 'ruff format --check', 'mypy ']
 
 
 def test_a_second_call_installs_nothing(machine):
@@ -237,7 +238,7 @@ def test_an_unknown_word_is_refused_before_the_set_up(machine, word):
 def test_continuous_integration_lints_and_tests(machine):
     result, calls = machine.run(script='.ci/run')
     assert result.returncode == 0, result.stderr
-    assert calls[-3:] == ['ruff check', 'ruff format --check', '-m pytest']
+    assert calls[-4:] == ['ruff check', 'ruff format --check', 'mypy ', '-m pytest']
 
 
 def test_continuous_integration_stops_at_the_first_failure(machine):
