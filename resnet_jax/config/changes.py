@@ -20,8 +20,11 @@ FREE_FIELDS = (
     'data.num_threads',
     'data.prefetch_batches',
 )
-"""Fields that can change when a run is continued, because they do not affect any computed number.
-`num_epochs` can also increase."""
+"""Fields that can change when a run is continued. `num_epochs` can also increase.
+
+They say where and how to compute, not what. One exception: with another number of devices, batch
+norm sees other shares of a batch unless `model.sync_batch_norm` is set.
+"""
 
 Changes = dict[str, tuple[Any, Any]]
 """Old and new value by field."""
