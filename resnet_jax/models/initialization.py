@@ -22,6 +22,10 @@ KERNEL_INITS = {
 }
 """Scale, fan and distribution of each initialisation; the variance is scale / fan."""
 
+HEAD_DEVIATION = 0.01
+"""Standard deviation of the head's kernel, as in He's and Facebook's code for ResNets. The rule of
+the convolutions makes the first loss of a head with few classes several times ln(classes)."""
+
 
 @functools.lru_cache(maxsize=4)  # tracing a thousand layers takes seconds
 def abstract_variables(model: ResNet, image_size: int) -> dict[str, Any]:
@@ -47,7 +51,8 @@ def init_variables(
       model: the network.
       image_size: height and width of an image in px; no array's shape depends on it.
       seed: seed of all arrays; the same seed gives the same arrays on any devices.
-      kernel_init: key of `KERNEL_INITS`, for the kernels of convolutions and head.
+      kernel_init: key of `KERNEL_INITS`, for the kernels of convolutions. The head's is normal with
+        `HEAD_DEVIATION`, except with 'mxnet_2016', which draws all kernels in one way.
 
     Returns:
       `{'params': ..., 'batch_stats': ...}` of float32 NumPy arrays, unstacked.
@@ -56,6 +61,8 @@ def init_variables(
     def draw(path: tuple[Any, ...], array: Any) -> np.ndarray:
         if path[-1] == 'kernel':
             generator = np.random.default_rng([seed, zlib.crc32('/'.join(path).encode())])
+            if path[-2] == 'head' and kernel_init != 'mxnet_2016':
+                return HEAD_DEVIATION * generator.standard_normal(array.shape, np.float32)
             return _draw_kernel(generator, array.shape, *KERNEL_INITS[kernel_init])
         fill = 1.0 if path[-1] in ('scale', 'var') else 0.0
         return np.full(array.shape, fill, np.float32)
