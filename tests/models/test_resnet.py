@@ -355,8 +355,8 @@ def init(seed=0, kernel_init='he_fan_out', depth=18, width=64):
 @pytest.mark.parametrize(
     ('kernel_init', 'strided', 'head', 'limit'),
     [
-        ('he_fan_out', 2 / (9 * 128), 2 / 1000, None),
-        ('he_fan_in', 2 / (9 * 64), 2 / 512, None),
+        ('he_fan_out', 2 / (9 * 128), 0.01**2, None),
+        ('he_fan_in', 2 / (9 * 64), 0.01**2, None),
         ('mxnet_2016', 2 / (3 * 9 * 64), 2 / (3 * 512), math.sqrt(2 / (9 * 64))),
     ],
 )
