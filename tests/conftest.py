@@ -42,7 +42,14 @@ def tiny_config():
     config.num_epochs = 2
     config.model.depth = 8
     config.model.width = 4
+    config.model.batch_norm_momentum = 0.9
+    config.batch_size = 128
+    config.ema_decay = 0.0
+    config.optimizer.learning_rate = 0.02
+    config.schedule.name = 'step'
     config.schedule.boundaries_epochs = (1,)
+    config.schedule.warmup_epochs = 3.0
+    config.log_every_steps = 11
     return config
 
 

@@ -16,8 +16,6 @@ from resnet_jax.config.schema import flatten, get_config
 from resnet_jax.errors import InputError
 
 CHOICES = {
-    'initial_head': ('auto', 'keep', 'new'),
-    'best_metric': ('auto', 'top1', 'top5'),
     'model.variant': ('mxnet', 'timm', 'timm_d', 'gluoncv', 'gluoncv_cifar', 'keras'),
     'model.stem': ('imagenet', 'cifar'),
     'model.dtype': ('float32', 'bfloat16'),
@@ -53,8 +51,6 @@ RANGES = {
     'model.batch_norm_epsilon': _AT_LEAST_0,
     'data.image_size': _AT_LEAST_1,
     'data.resize_size': _AT_LEAST_1,
-    'data.validation_fraction': _FRACTION,
-    'data.max_skipped_fraction': ((lambda value: 0 <= value <= 1), 'at least 0 and at most 1'),
     'data.num_threads': _AT_LEAST_0,
     'data.prefetch_batches': _AT_LEAST_1,
     'data.shuffle_group_files': _AT_LEAST_1,

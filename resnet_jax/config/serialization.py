@@ -25,8 +25,7 @@ def from_json(text: str, *, where: str) -> ConfigDict:
     """Reads and validates a config that `to_json` wrote.
 
     Args:
-      text: JSON. Missing fields get their defaults, but `best_metric` gets 'top5', by which earlier
-        versions chose the best checkpoint.
+      text: JSON. Missing fields get their defaults.
       where: name of the file, for messages.
 
     Raises:
@@ -37,7 +36,6 @@ def from_json(text: str, *, where: str) -> ConfigDict:
     except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f'{where}: expected a config as JSON, found {error}') from None
     config = get_config()
-    config.best_metric = 'top5'
     defaults = flatten(config)
     for field, value in flat.items():
         if field not in defaults:

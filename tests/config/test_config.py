@@ -25,6 +25,7 @@ def load(name, *data):
 def digits_config(**changes):
     """Returns the digits config with changes; `__` in a name stands for the dot of a field."""
     config = data_sets.use_data(schema.get_config(), 'digits')
+    config.batch_size, config.schedule.name = 128, 'step'
     config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in changes.items()})
     return config
 

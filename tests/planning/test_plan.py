@@ -102,6 +102,7 @@ def test_macs_follow_the_shapes():
 
 def test_small_maps_cost_the_same_whichever_platform_computes_them():
     config = load_config('resnet18', 'digits')
+    config.model.width = 64
     model = resnet.create_model(config, 10)
     stem = 8 * 8 * 9 * 3 * 64
     sizes = {64: 8, 128: 4, 256: 2, 512: 1}
@@ -118,7 +119,7 @@ def test_small_maps_cost_the_same_whichever_platform_computes_them():
     'name',
     [
         pytest.param(path.stem, marks=[pytest.mark.slow] * ('1001' in path.stem))
-        for path in sorted((ROOT / 'configs').glob('*.py'))
+        for path in sorted((ROOT / 'configs').glob('[!_]*.py'))
     ],
 )
 def test_every_config_has_a_plan(name, without_compiling):
@@ -278,9 +279,9 @@ def test_the_command_prints_draws_and_ends_with_json(tmp_path):
     assert result.returncode == 0, result.stderr
     *_, line = result.stdout.splitlines()
     printed = json.loads(line)
-    assert (printed['num_devices'], printed['num_steps']) == (2, 220)
+    assert (printed['num_devices'], printed['num_steps']) == (2, 440)
     assert len(printed['learning_rates']) == 20
-    assert printed['hours'] == pytest.approx(220 * 128 / 100 / 3600)
+    assert printed['hours'] == pytest.approx(440 * 64 / 100 / 3600)
     assert 'compiler for CPUs' in result.stdout
     assert PIL.Image.open(io.BytesIO(figure.read_bytes())).size == (1200, 520)
     assert [path.name for path in tmp_path.iterdir()] == ['rate.png']

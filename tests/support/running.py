@@ -18,7 +18,12 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 
 DIGITS = 'configs/resnet18.py:digits'
 
-SMALL = ('--config.model.depth=8', '--config.model.width=8', '--config.keep_checkpoints=0')
+SMALL = (
+    *('--config.model.depth=8', '--config.model.width=8', '--config.keep_checkpoints=0'),
+    *('--config.batch_size=128', '--config.log_every_steps=11', '--config.ema_decay=0.0'),
+    *('--config.schedule.name=step', '--config.schedule.warmup_epochs=3'),
+)
+"""A small network and 11 steps an epoch; the schedule does not depend on the number of epochs."""
 
 CLEAR = '\r\x1b[2K'
 """Characters that erase the progress line."""

@@ -14,6 +14,7 @@ def make_config():
     config.model.depth = 8
     config.model.width = 4
     config.ema_decay = 0.5
+    config.schedule.name = 'step'
     config.schedule.boundaries_epochs = (2,)
     config.schedule.warmup_epochs = 1.0
     return config

@@ -42,6 +42,9 @@ FIELDS = {
     'model.depth': 8,
     'model.width': 4,
     'keep_checkpoints': 0,
+    'ema_decay': 0.0,
+    'schedule.name': 'constant',
+    'schedule.warmup_epochs': 0.0,
 }
 FLAGS = [f'--config.{name}={value}' for name, value in FIELDS.items()]
 LAST_STEP = 100
