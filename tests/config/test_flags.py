@@ -99,7 +99,7 @@ CONFIG = '--config=configs/resnet18.py'
         ([CONFIG, '--learning_rate=1'], ['learning_rate']),
         ([CONFIG, '--workdir'], ['workdir']),
         ([CONFIG, 'runs/here'], ["'runs/here'", '--name=value']),
-        ([f'{CONFIG}:digits', '--config.num_devices=128', 'x'], ["'x'"]),
+        ([f'{CONFIG}:digits', '--config.num_devices=64', 'x'], ["'x'"]),
     ],
     ids=lambda value: ' '.join(value)[:60],
 )
