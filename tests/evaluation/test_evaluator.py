@@ -20,6 +20,7 @@ def make_config():
     config = data_sets.use_data(schema.get_config(), 'digits')
     config.model.depth = 8
     config.model.width = 4
+    config.ema_decay = 0.0
     return config
 
 

@@ -58,6 +58,8 @@ def make_config(**fields):
             'batch_size': 256,
             'model.depth': 8,
             'model.width': 4,
+            'model.batch_norm_momentum': 0.9,
+            'ema_decay': 0.0,
             'optimizer.learning_rate': 0.05,
             'schedule.name': 'constant',
             'schedule.warmup_epochs': 0.0,
