@@ -35,6 +35,8 @@ def make_config(initial_weights, **fields):
             'model.variant': 'gluoncv_cifar',
             'optimizer.learning_rate': 0.2,
             'schedule.name': 'constant',
+            'ema_decay': 0.0,
+            'model.batch_norm_momentum': 0.9,
             'schedule.warmup_epochs': 0.0,
         }
         | {name.replace('__', '.'): value for name, value in fields.items()}
