@@ -1,4 +1,6 @@
-"""Command that trains: `python -m resnet_jax.main --config=configs/resnet18.py [--workdir=DIR]`.
+"""Command that trains a network.
+
+    python -m resnet_jax.main --config=configs/resnet18.py [--workdir=DIR]
 
 The same command, run again, continues from the latest checkpoint.
 """

@@ -35,8 +35,7 @@ def compute_first_loss(config, num_classes, *, batch_size=8):
 
 def configs():
     """Yields each config file; the deep networks take long."""
-    names = {path.stem for path in (ROOT / 'configs').glob('*.py')} - {'__init__'}
-    for name in sorted(names):
+    for name in sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py')):
         config = importlib.import_module(f'configs.{name}').get_config()
         slow = config.model.depth > 34 and config.data.name == 'imagenet2012'
         slow = slow or config.model.depth > 200
