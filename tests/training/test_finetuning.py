@@ -101,7 +101,7 @@ def test_another_number_of_classes_re_initialises_the_head_and_logs_it(backbone,
         after['stem']['conv']['kernel'], before['stem']['conv']['kernel'], rtol=0, atol=1e-7
     )
     assert after['head']['kernel'].shape == (16, 10)
-    assert np.std(after['head']['kernel']) > 0.1
+    assert 0.005 < np.std(after['head']['kernel']) < 0.02  # drawn with a deviation of 0.01
     assert 'config.data.mean' not in caplog.text
 
 
