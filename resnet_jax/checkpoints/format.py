@@ -1,12 +1,16 @@
-"""The format of a checkpoint: metadata, named arrays and their checksum.
+"""The format of a checkpoint: metadata, named arrays and their checksums.
 
 A checkpoint is a folder `<step>/` that Orbax writes. It holds the items `state` (named arrays, one
 copy for any number of devices), `metadata` (JSON: `step`, `epoch`, `train_sums`, `scores`,
-`checksum`) and, if the step was evaluated, `metrics` (JSON: the same scores, by which Orbax chooses
-which checkpoints to keep).
+`checksums`, `checksum`) and, if the step was evaluated, `metrics` (JSON: the same scores, by which
+Orbax chooses which checkpoints to keep).
 
-Orbax stores no checksum of the arrays. `checksum` is the CRC-32 of the metadata and all arrays. It
-is verified whenever the arrays of a checkpoint are read.
+Orbax stores no checksum of the arrays. `checksums` holds the CRC-32 of each array by name, which is
+verified when the array is read. `checksum` is the CRC-32 of the rest of the metadata, `checksums`
+included, and is verified whenever the metadata is read.
+
+In checkpoints of version 0.1.0 there are no `checksums`, and `checksum` is that of the metadata and
+all arrays. It can be verified only if all arrays are read.
 """
 
 import dataclasses
@@ -24,7 +28,7 @@ REPLACED = 'replaced-'
 """Prefix of the folder that keeps an old checkpoint while its step is written again."""
 
 _CHECKSUM_ORDER = ('step', 'params', 'batch_stats', 'opt_state', 'ema_params', 'ema_batch_stats')
-"""The order of the parts of a state in its checksum; within a part, arrays are sorted by path."""
+"""The order of the parts of a state in `compute_joint_checksum`; a part is sorted by path."""
 
 Scores = Mapping[str, float]
 """Validation results of a step, `top5` and `top1` among them."""
@@ -47,25 +51,44 @@ class Metadata:
     scores: Scores | None
 
 
-def rank(scores: Scores) -> tuple[float, float, int]:
-    """Returns a sort key of checkpoints: validation top-5, then top-1, then the later step."""
-    return scores['top5'], scores['top1'], int(scores['step'])
+def rank(scores: Scores, leading: str) -> tuple[float, float, int]:
+    """Returns a sort key of checkpoints: one accuracy, then the other, then the later step.
+
+    Args:
+      scores: validation results, and `step`.
+      leading: accuracy that comes first, 'top1' or 'top5' (`config.leading_metric`).
+    """
+    other = 'top5' if leading == 'top1' else 'top1'
+    return scores[leading], scores[other], int(scores['step'])
 
 
-def compute_checksum(tree: Any, metadata: Metadata) -> str:
-    """Returns eight hexadecimal digits that change with any bit of the arrays or the metadata.
+def compute_checksums(tree: Any) -> dict[str, str]:
+    """Returns a checksum for each array by name: eight hexadecimal digits.
 
     Args:
       tree: a state, or its arrays by name.
-      metadata: metadata that is saved with the state.
     """
+    return {name: f'{_add_array(0, name, array):08x}' for name, array in named_arrays(tree).items()}
+
+
+def compute_metadata_checksum(metadata: Metadata, checksums: Mapping[str, str]) -> str:
+    """Returns eight hexadecimal digits that change with the metadata or a checksum of an array."""
+    content = dataclasses.asdict(metadata) | {'checksums': dict(checksums)}
+    return f'{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}'
+
+
+def compute_joint_checksum(tree: Any, metadata: Metadata) -> str:
+    """Returns the only checksum in a checkpoint of version 0.1.0, over metadata and all arrays."""
     crc = zlib.crc32(json.dumps(dataclasses.asdict(metadata), sort_keys=True).encode())
     arrays = named_arrays(tree)
     for name in sorted(arrays, key=_position_in_checksum):
-        array = arrays[name]
-        crc = zlib.crc32(f'{name} {array.dtype} {array.shape}'.encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, crc)
+        crc = _add_array(crc, name, arrays[name])
     return f'{crc:08x}'
+
+
+def _add_array(crc: int, name: str, array: Any) -> int:
+    crc = zlib.crc32(f'{name} {array.dtype} {array.shape}'.encode(), crc)
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, crc)
 
 
 def _position_in_checksum(name: str) -> tuple[int, list[str]]:

@@ -52,9 +52,10 @@ def restore_newest(
             + '\nCopy a whole one there from a backup, or start a new run in another --workdir'
         )
     for step, damage in errors.items():
-        logging.error('%s; it is moved to %s', damage, folder / f'damaged-{step}')
         if may_move:
-            _move_aside(folder, step)
+            target = _free_path(folder / f'damaged-{step}')
+            logging.error('%s; it is moved to %s', damage, target)
+            (folder / str(step)).rename(target)
     return newest
 
 
@@ -68,10 +69,10 @@ def _put_back_replaced(folder: Path) -> None:
             path.rename(replacement)
 
 
-def _move_aside(folder: Path, step: int) -> None:
-    target = folder / f'damaged-{step}'
-    number = 2
-    while target.exists():
-        target = folder / f'damaged-{step}-{number}'
+def _free_path(path: Path) -> Path:
+    """Returns the path, or `<path>-2`, `<path>-3` and so on if something is there already."""
+    free, number = path, 2
+    while free.exists():
+        free = path.with_name(f'{path.name}-{number}')
         number += 1
-    (folder / str(step)).rename(target)
+    return free

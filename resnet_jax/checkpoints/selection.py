@@ -8,10 +8,13 @@ from absl import logging
 from resnet_jax.checkpoints.format import Metadata, rank
 from resnet_jax.checkpoints.reading import list_steps, read_metadata
 from resnet_jax.errors import InputError
+from resnet_jax.storage.steps import parse_step
 
 
 def read_all_metadata(folder: Path) -> dict[int, Metadata]:
     """Returns the metadata of all checkpoints by step, ascending; damaged ones are logged.
+
+    A checkpoint that a training deletes meanwhile is not damaged.
 
     Args:
       folder: folder `checkpoints/` of the run.
@@ -21,23 +24,25 @@ def read_all_metadata(folder: Path) -> dict[int, Metadata]:
         try:
             known[step] = read_metadata(folder, step)
         except InputError as error:
-            logging.warning('%s', error)
+            if (folder / str(step)).exists():
+                logging.warning('%s', error)
     return known
 
 
-def resolve(folder: Path, which: str | int) -> int:
+def resolve(folder: Path, which: str | int, leading: str) -> int:
     """Returns the step of the checkpoint that a name selects.
 
     Args:
       folder: folder `checkpoints/` of the run.
       which: 'best', 'latest', a step, or 'epoch:N'. 'best' is the latest step if no step was
         evaluated.
+      leading: accuracy that chooses the best one, as in `rank`.
 
     Raises:
       InputError: if there is no such checkpoint; the message lists the existing ones.
     """
     known = read_all_metadata(folder)
-    selected = select(known, str(which))
+    selected = select(known, str(which), leading)
     if selected is None or selected not in known:
         existing = [f'{step} (epoch {metadata.epoch:g})' for step, metadata in known.items()]
         raise InputError(
@@ -47,7 +52,7 @@ def resolve(folder: Path, which: str | int) -> int:
     return selected
 
 
-def select(known: Mapping[int, Metadata], which: str) -> int | None:
+def select(known: Mapping[int, Metadata], which: str, leading: str) -> int | None:
     """Returns the step that a name selects among known checkpoints; None if there is none.
 
     A step is returned as it is, known or not.
@@ -56,14 +61,13 @@ def select(known: Mapping[int, Metadata], which: str) -> int | None:
         return max(known, default=None)
     if which == 'best':
         ranks = {
-            rank({**metadata.scores, 'step': step}): step
+            rank({**metadata.scores, 'step': step}, leading): step
             for step, metadata in known.items()
             if metadata.scores is not None
         }
         return ranks[max(ranks)] if ranks else max(known, default=None)
-    if which.isdecimal():
-        return int(which)
-    kind, _, epoch = which.partition(':')
-    if kind == 'epoch' and epoch.isdecimal():
-        return {metadata.epoch: step for step, metadata in known.items()}.get(int(epoch))
-    return None
+    kind, _, number = which.rpartition(':')
+    if kind == 'epoch':
+        epoch = parse_step(number)
+        return next((step for step, metadata in known.items() if metadata.epoch == epoch), None)
+    return parse_step(which)

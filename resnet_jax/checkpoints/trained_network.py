@@ -1,7 +1,7 @@
 """Trained networks, loaded from the checkpoints of a run without an optimizer."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -10,9 +10,14 @@ from ml_collections import ConfigDict
 
 from resnet_jax.checkpoints import reading, selection
 from resnet_jax.checkpoints.format import named_arrays, require_same_arrays
+from resnet_jax.config.leading_metric import leading_metric
 from resnet_jax.errors import InputError
 from resnet_jax.models import initialization, resnet, stacking
+from resnet_jax.storage.steps import parse_step
 from resnet_jax.storage.workdir import Workdir
+
+_MAX_TRIES = 10
+"""Number of times that a checkpoint is resolved while a training replaces the checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +50,10 @@ class TrainedNetwork:
 def load_trained_network(
     workdir: Workdir, checkpoint: str | int, sharding: Sharding
 ) -> TrainedNetwork:
-    """Loads the network of a run.
+    """Loads the network of a run. Reads neither the optimizer's arrays nor weights without use.
+
+    A training beside this process can delete the checkpoint that a name selected before it is read;
+    then the name is resolved again.
 
     Args:
       workdir: folder of the run.
@@ -58,25 +66,41 @@ def load_trained_network(
     config = workdir.read_config()
     class_names = workdir.read_class_names()
     model = resnet.create_model(config, len(class_names))
-    step = selection.resolve(workdir.checkpoints, checkpoint)
+    leading = leading_metric(config, len(class_names))
     expected = initialization.abstract_variables(model, config.data.image_size)
-
-    def check(stored: Mapping[str, Any]) -> None:
-        _require_network(expected, stored, what=str(workdir.checkpoints / str(step)))
-
-    arrays, _ = reading.read_arrays(workdir.checkpoints, step, check)
-    prefix = 'ema_' if any(name.startswith('ema_') for name in arrays) else ''
-    in_order = [arrays[prefix + name] for name in named_arrays(expected)]
-    variables = jax.tree.unflatten(jax.tree.structure(expected), in_order)
+    for tries_left in reversed(range(_MAX_TRIES)):
+        steps = reading.list_steps(workdir.checkpoints)
+        try:
+            step = selection.resolve(workdir.checkpoints, checkpoint, leading)
+            variables = _read_variables(workdir, step, expected)
+            break
+        except InputError:
+            is_name = parse_step(str(checkpoint)) is None
+            if not (is_name and tries_left and reading.list_steps(workdir.checkpoints) != steps):
+                raise
     variables = reading.place(variables, sharding)
     return TrainedNetwork(config, class_names, model, variables, step, sharding)
 
 
-def _require_network(expected: Any, stored: Mapping[str, Any], *, what: str) -> None:
+def _read_variables(workdir: Workdir, step: int, expected: Any) -> Any:
+    """Reads the variables for evaluation of a checkpoint, as a tree like `expected`."""
+
+    def choose(stored: Mapping[str, Any]) -> Collection[str]:
+        return _choose_network(expected, stored, what=str(workdir.checkpoints / str(step)))
+
+    arrays, _ = reading.read_arrays(workdir.checkpoints, step, choose)
+    return jax.tree.unflatten(jax.tree.structure(expected), list(arrays.values()))
+
+
+def _choose_network(expected: Any, stored: Mapping[str, Any], *, what: str) -> list[str]:
     """Checks that a checkpoint holds the arrays of a network and of its optimizer.
 
     The arrays of the optimizer, whose names are unknown here, must be scalars or have the shape of
     an array of the network.
+
+    Returns:
+      The names of the averaged arrays if there are any, else those of the network, in the order of
+      `expected`.
 
     Raises:
       InputError: if it holds other arrays.
@@ -98,3 +122,5 @@ def _require_network(expected: Any, stored: Mapping[str, Any], *, what: str) -> 
             raise InputError(
                 f'{what}: expected the state of a training run, found {name} of shape {shape}'
             )
+    prefix = 'ema_' if averages else ''
+    return [prefix + name for name in named_arrays(expected)]

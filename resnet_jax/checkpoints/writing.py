@@ -1,7 +1,9 @@
 """Writing checkpoints in the background, and deleting old ones."""
 
 import dataclasses
+import functools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,14 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from resnet_jax.checkpoints.format import REPLACED, Metadata, compute_checksum, rank
+from resnet_jax.checkpoints.format import (
+    REPLACED,
+    Metadata,
+    compute_checksums,
+    compute_metadata_checksum,
+    rank,
+)
+from resnet_jax.checkpoints.reading import list_steps
 from resnet_jax.devices import processes
 from resnet_jax.errors import RunFailed
 
@@ -21,20 +30,23 @@ class CheckpointWriter:
       folder: folder `checkpoints/` of the run. All its checkpoints must be whole, which
         `restore_newest` ensures.
       keep: number of latest checkpoints to keep, in addition to the best one; 0 keeps all.
+      leading: accuracy that chooses the best one, as in `rank`.
     """
 
-    def __init__(self, folder: Path, *, keep: int):
+    def __init__(self, folder: Path, *, keep: int, leading: str):
+        rank_of = functools.partial(rank, leading=leading)
         policies = [preservation_policy.LatestN(keep or None)]
         if keep:
             best = preservation_policy.BestN(
-                get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False
+                get_metric_fn=rank_of, n=1, keep_checkpoints_without_metrics=False
             )
             policies.append(best)
         self._folder = folder
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
-                best_fn=rank,  # makes Orbax store metrics; the policies decide which to keep
+                step_name_format=_StepNames(),
+                best_fn=rank_of,  # makes Orbax store metrics; the policies decide which to keep
                 preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             ),
             item_handlers={
@@ -68,8 +80,11 @@ class CheckpointWriter:
         latest = self._manager.latest_step()
         if latest is not None and step <= latest:
             raise RuntimeError(f'{self._folder}: expected a step after {latest}, found {step}')
-        content = dataclasses.asdict(metadata)
-        content['checksum'] = compute_checksum(state, metadata)
+        checksums = compute_checksums(state)
+        content = dataclasses.asdict(metadata) | {
+            'checksums': checksums,
+            'checksum': compute_metadata_checksum(metadata, checksums),
+        }
         try:
             saved = self._manager.save(
                 step,
@@ -120,6 +135,27 @@ class CheckpointWriter:
             f'{self._folder}: a checkpoint cannot be written: {error}. Every older checkpoint is '
             'intact; free some space or repair the disk, and run the same command again'
         )
+
+
+class _StepNames(ocp.path.step.NameFormat[ocp.path.step.Metadata]):
+    """Orbax's names of steps; it sees those of `list_steps` alone.
+
+    By default, Orbax takes any number of digits for a step, even more than an integer can have.
+    """
+
+    def build_name(self, step: int) -> str:
+        return str(step)
+
+    def find_step(self, base_path: Any, step: int) -> ocp.path.step.Metadata:
+        path = ocp.path.step.build_step_path(base_path, self, step)
+        if not path.exists():
+            raise ValueError(f'{path}: expected a checkpoint, found none')
+        return ocp.path.step.Metadata(step=step, path=path)
+
+    def find_all(self, base_path: Any) -> Iterator[ocp.path.step.Metadata]:
+        for step in list_steps(Path(base_path)):
+            path = ocp.path.step.build_step_path(base_path, self, step)
+            yield ocp.path.step.Metadata(step=step, path=path)
 
 
 def _state_handler() -> ocp.PyTreeCheckpointHandler:

@@ -6,14 +6,16 @@ depend on the machine.
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
 
-from resnet_jax.errors import InputError, RunFailed
-from resnet_jax.storage.files import write_text
+from resnet_jax.errors import InputError
+from resnet_jax.storage.files import append_text, read_text, write_text
+from resnet_jax.storage.steps import parse_step
 
 KEY_COLUMNS = ('step', 'time_s')
 """The first columns of every table."""
@@ -22,17 +24,15 @@ KEY_COLUMNS = ('step', 'time_s')
 def read_machine(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     """Returns the columns and the rows as text; both are empty if there is no file.
 
-    Damaged rows, such as one that a kill cut short, are left out with a warning.
+    Damaged rows are left out with a warning. A last row without line end, which is being written or
+    which a kill cut short, is left out silently.
 
     Raises:
       InputError: if the file is not such a table.
     """
-    try:
-        text = path.read_text(encoding='utf-8', errors='replace')
-    except FileNotFoundError:
+    if not path.exists():
         return (), []
-    except OSError as error:
-        raise InputError(f'{path}: expected a readable file, found: {error.strerror}') from None
+    text = read_text(path, errors='replace').replace('\r\n', '\n')
     header, _, body = text.partition('\n')
     columns = tuple(header.split(','))
     if columns[:2] != KEY_COLUMNS or len(set(columns)) < len(columns):
@@ -40,20 +40,25 @@ def read_machine(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
             f'{path}: expected a table that begins with the columns {", ".join(KEY_COLUMNS)}, '
             f'found {header[:60]!r}. Fix or delete it; a new one will be created'
         )
-    *lines, torn = body.split('\n')
+    lines = body.split('\n')[:-1]
     cells = [line.split(',') for line in lines]
-    rows = [dict(zip(columns, row, strict=True)) for row in cells if _is_whole(row, len(columns))]
-    num_left_out = len(lines) + bool(torn) - len(rows)
-    if num_left_out:
-        logging.warning('%s: damaged rows that are left out: %d', path, num_left_out)
+    is_whole = [_is_whole(row, len(columns)) for row in cells]
+    if not all(is_whole):
+        logging.warning(
+            '%s: damaged rows that are left out: %d, the first of them in line %d',
+            *(path, is_whole.count(False), is_whole.index(False) + 2),
+        )
+    whole = itertools.compress(cells, is_whole)
+    rows = [dict(zip(columns, row, strict=True)) for row in whole]
     return columns, rows
 
 
 def _is_whole(cells: Sequence[str], num_columns: int) -> bool:
-    if len(cells) != num_columns or not cells[0].isdecimal():
+    if len(cells) != num_columns or parse_step(cells[0]) is None:
         return False
     try:
-        return all(math.isfinite(float(cell)) for cell in cells[1:] if cell) and bool(cells[1])
+        no_infinity = all(not math.isinf(float(cell)) for cell in cells[1:] if cell)
+        return no_infinity and math.isfinite(float(cells[1]))
     except ValueError:
         return False
 
@@ -71,16 +76,10 @@ def append_row(path: Path, columns: Sequence[str], row: Mapping[str, object]) ->
     """Appends a row to the file.
 
     Raises:
+      InputError: if the path exists and is not a regular file.
       RunFailed: if the file cannot be written.
     """
-    try:
-        with path.open('a', encoding='utf-8') as file:
-            file.write(_format_rows(columns, [row]))
-    except OSError as error:
-        raise RunFailed(
-            f'{path}: cannot be written: {error.strerror}. The earlier rows are intact; free '
-            'some space or repair the disk, and run the same command again'
-        ) from None
+    append_text(path, _format_rows(columns, [row]))
 
 
 def _format_rows(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:

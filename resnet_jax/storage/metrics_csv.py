@@ -8,6 +8,7 @@ from typing import Any
 
 from resnet_jax.errors import InputError
 from resnet_jax.storage.files import read_text, write_text
+from resnet_jax.storage.steps import parse_step
 
 METRICS_COLUMNS = (
     'step',
@@ -36,20 +37,42 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     """
     if not path.exists():
         return []
+    rows = []
+    reader = csv.reader(io.StringIO(read_text(path, errors='replace'), newline=''), strict=True)
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
-        rows = list(reader)
-        whole = all(row['step'].isdecimal() and None not in row.values() for row in rows)
-        columns = tuple(reader.fieldnames or ())
-        known = len(columns) >= _NUM_FIRST_COLUMNS and columns == METRICS_COLUMNS[: len(columns)]
-        if not (known and whole):
-            raise ValueError('other columns or a row that is cut short')
-    except (csv.Error, KeyError, ValueError, AttributeError) as error:
+        columns = next(reader, [])
+        known = METRICS_COLUMNS[: len(columns)]
+        if len(columns) < _NUM_FIRST_COLUMNS or tuple(columns) != known:
+            raise ValueError('other columns')
+        for cells in reader:
+            if cells:
+                _check(cells, len(columns))
+                rows.append(
+                    dict.fromkeys(METRICS_COLUMNS, '') | dict(zip(known, cells, strict=True))
+                )
+    except (csv.Error, ValueError) as error:
         raise InputError(
-            f'{path}: expected a table of {", ".join(METRICS_COLUMNS)}; found {error}. Fix or '
-            'delete it; a new one will be created'
+            f'{path}: expected a table of {", ".join(METRICS_COLUMNS)}; found in line '
+            f'{max(1, reader.line_num)}: {error}. Fix or delete it; a new one will be created'
         ) from None
-    return [dict.fromkeys(METRICS_COLUMNS, '') | row for row in rows]
+    return rows
+
+
+def _check(cells: Sequence[str], num_columns: int) -> None:
+    """Checks the cells of a row.
+
+    Raises:
+      ValueError: if their number is another one, or if one of them is not a number.
+    """
+    if len(cells) != num_columns:
+        raise ValueError(f'{len(cells)} cells for {num_columns} columns')
+    if parse_step(cells[0]) is None:
+        raise ValueError(f'a step {cells[0][:40]!r}')
+    for cell in cells[1:]:
+        try:
+            float(cell or 'nan')
+        except ValueError:
+            raise ValueError(f'{cell[:40]!r}, which is not a number') from None
 
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from resnet_jax.config import serialization
 from resnet_jax.errors import InputError
 from resnet_jax.storage import metrics_csv
 from resnet_jax.storage.files import locked, read_text, write_text
+from resnet_jax.storage.steps import parse_step
 
 RUNS = Path('runs')
 """Parent folder of the runs for which the user names no folder."""
@@ -109,13 +110,23 @@ class Workdir:
           InputError: if the file cannot be read or is empty.
         """
         path = self.path / 'class_names.txt'
-        names = tuple(read_text(path).splitlines())
-        if not names:
+        text = read_text(path).removesuffix('\n')
+        names = tuple(name.removesuffix('\r') for name in text.split('\n'))
+        if not text:
             raise InputError(f'{path}: expected a line for each class, found an empty file')
         return names
 
     def write_class_names(self, class_names: Sequence[str]) -> None:
-        """Replaces `class_names.txt`: one line for each class, in index order."""
+        """Replaces `class_names.txt`: one line for each class, in index order.
+
+        Raises:
+          InputError: if a name has a line break, or characters that UTF-8 lacks.
+        """
+        for name in class_names:
+            if '\n' in name or '\r' in name or name.encode(errors='ignore').decode() != name:
+                raise InputError(
+                    f'class {name!r}: expected a name of one line in UTF-8; rename this class'
+                )
         write_text(self.path / 'class_names.txt', ''.join(f'{name}\n' for name in class_names))
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
@@ -153,8 +164,8 @@ class Workdir:
 
     def list_confusion_steps(self) -> list[int]:
         """Returns the steps of the evaluations whose confusion counts exist, in ascending order."""
-        names = [path.stem for path in self.confusion.glob('*.npz')]
-        return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
+        steps = (parse_step(path.stem) for path in self.confusion.glob('*.npz'))
+        return sorted(step for step in steps if step is not None)
 
     def forget_confusion_after(self, step: int) -> None:
         """Deletes the confusion counts of later steps, because those steps run again."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,11 @@ from ml_collections import ConfigDict
 
 from resnet_jax.checkpoints.format import Metadata
 from resnet_jax.checkpoints.writing import CheckpointWriter
+from resnet_jax.config.leading_metric import leading_metric
 from resnet_jax.devices import backend, parallel
 from resnet_jax.errors import InputError
 from resnet_jax.monitoring import environment
+from resnet_jax.storage.files import make_temporary_path
 from resnet_jax.storage.workdir import Workdir
 from resnet_jax.training import optimizers, schedules
 from resnet_jax.training.state import create_state
@@ -56,9 +57,9 @@ def write_run(
       RunFailed: if the disk fails while the files are written.
     """
     require_free(folder)
-    folder = folder.absolute()
-    temporary = Workdir(folder.with_name(f'.{folder.name}.{os.getpid()}.tmp'))
+    folder = folder.resolve()  # a symbolic link stays, and its target is filled
     Workdir(folder.parent).create()
+    temporary = Workdir(make_temporary_path(folder))
     with contextlib.ExitStack() as stack:
         temporary.create()
         stack.callback(shutil.rmtree, temporary.path, ignore_errors=True)
@@ -69,7 +70,8 @@ def write_run(
         temporary.write_class_names(class_names)
         description = environment.describe_environment(list(mesh.devices.flat))
         temporary.write_environment(description | {'weights': origin})
-        with CheckpointWriter(temporary.checkpoints, keep=0) as writer:
+        leading = leading_metric(config, len(class_names))
+        with CheckpointWriter(temporary.checkpoints, keep=0, leading=leading) as writer:
             writer.save(state, Metadata(0, 0.0, {}, None))
             writer.wait()
         try:

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from resnet_jax.checkpoints import reading, selection
-from resnet_jax.checkpoints.format import Metadata, compute_checksum
+from resnet_jax.checkpoints.format import (
+    Metadata,
+    compute_checksums,
+    compute_joint_checksum,
+    compute_metadata_checksum,
+)
 from resnet_jax.checkpoints.recovery import restore_newest
 from resnet_jax.checkpoints.writing import CheckpointWriter
 from resnet_jax.config import data_sets, schema
@@ -42,19 +47,20 @@ def save(writer, step, *scores, **train_sums):
     writer.save(tiny_state(step), make_metadata(step, *scores, **train_sums))
 
 
-def save_all(folder, keep, scores):
+def save_all(folder, keep, scores, leading='top5'):
     """Saves steps 10, 20, ... with scores `(top5, top1)`, or None where there was no evaluation."""
-    with CheckpointWriter(folder, keep=keep) as writer:
+    with CheckpointWriter(folder, keep=keep, leading=leading) as writer:
         for i, score in enumerate(scores, 1):
             save(writer, 10 * i, *(score or ()))
         writer.wait()
 
 
-def list_and_select(folder):
+def list_and_select(folder, leading='top5'):
     """Returns the steps in a folder, the best and the latest."""
     steps = reading.list_steps(folder)
     assert {path.name for path in folder.iterdir()} == set(map(str, steps))
-    return steps, selection.resolve(folder, 'best'), selection.resolve(folder, 'latest')
+    best, latest = (selection.resolve(folder, which, leading) for which in ('best', 'latest'))
+    return steps, best, latest
 
 
 @pytest.mark.parametrize(
@@ -78,9 +84,23 @@ def test_the_latest_and_the_best_are_kept(tmp_path, keep, scores, steps, best):
     assert list_and_select(tmp_path) == (steps, best, 10 * len(scores))
 
 
+@pytest.mark.parametrize(
+    ('scores', 'steps', 'best'),
+    [
+        ([(0.3, 0.9), (0.9, 0.3), (0.5, 0.5)], [10, 30], 10),
+        # Equal top-1: top-5 decides, then the later step.
+        ([(0.6, 0.9), (0.7, 0.9), (0.9, 0.2)], [20, 30], 20),
+        ([(0.6, 0.9), (0.6, 0.9), (0.9, 0.2)], [20, 30], 20),
+    ],
+)
+def test_where_top_1_leads_it_chooses_the_best(tmp_path, scores, steps, best):
+    save_all(tmp_path, 1, scores, leading='top1')
+    assert list_and_select(tmp_path, leading='top1') == (steps, best, 30)
+
+
 def test_the_best_is_known_to_the_process_that_continues(tmp_path):
     save_all(tmp_path, 1, [(0.9, 0.5), (0.1, 0.5)])
-    with CheckpointWriter(tmp_path, keep=1) as writer:
+    with CheckpointWriter(tmp_path, keep=1, leading='top5') as writer:
         save(writer, 30, 0.2)
         save(writer, 40, 0.3)
         writer.wait()
@@ -90,7 +110,10 @@ def test_the_best_is_known_to_the_process_that_continues(tmp_path):
 @pytest.mark.parametrize('step', [5, 10, 15, 20])
 def test_a_step_that_is_not_newer_than_the_latest_is_an_error(tmp_path, step):
     save_all(tmp_path, 0, [(0.5, 0.5)] * 2)
-    with CheckpointWriter(tmp_path, keep=0) as writer, pytest.raises(RuntimeError, match=str(step)):
+    with (
+        CheckpointWriter(tmp_path, keep=0, leading='top5') as writer,
+        pytest.raises(RuntimeError, match=str(step)),
+    ):
         save(writer, step, 0.5)
     assert list_and_select(tmp_path)[0] == [10, 20]
 
@@ -103,7 +126,10 @@ def test_a_disk_that_fills_up_meanwhile_does_not_hide_why_a_run_failed(
         raise OSError(28, 'No space left on device')
 
     message = 'metrics.csv' if first else 'a checkpoint cannot be written'
-    with pytest.raises(RunFailed, match=message), CheckpointWriter(tmp_path, keep=1) as writer:
+    with (
+        pytest.raises(RunFailed, match=message),
+        CheckpointWriter(tmp_path, keep=1, leading='top5') as writer,
+    ):
         monkeypatch.setattr(writer._manager, 'close', close)
         if first:
             raise first
@@ -112,13 +138,17 @@ def test_a_disk_that_fills_up_meanwhile_does_not_hide_why_a_run_failed(
 def test_a_checkpoint_is_selected_by_name_step_and_epoch(tmp_path):
     save_all(tmp_path, 0, [(0.9, 0.5), (0.3, 0.5), (0.5, 0.5)])
     selected = {
-        which: selection.resolve(tmp_path, which)
+        which: selection.resolve(tmp_path, which, 'top5')
         for which in ('best', 'latest', 20, '20', 'epoch:1', 'epoch:3')
     }
     assert selected == {'best': 10, 'latest': 30, 20: 20, '20': 20, 'epoch:1': 10, 'epoch:3': 30}
-    for which in (15, '0', 'epoch:4', 'epoch:', 'epoch:-1', 'newest', '', '-10'):
+    huge = '1' * 5000  # Python refuses to read such a number
+    for which in (
+        *(15, '0', 'epoch:4', 'epoch:', 'epoch:-1', 'newest', '', '-10', '+10', '010', '1\u00b2'),
+        *(huge, f'epoch:{huge}', str(2**63), '\u0661\u0660'),
+    ):
         with pytest.raises(InputError) as error:
-            selection.resolve(tmp_path, which)
+            selection.resolve(tmp_path, which, 'top5')
         assert repr(which) in str(error.value)
         assert '10 (epoch 1), 20 (epoch 2), 30 (epoch 3)' in str(error.value)
 
@@ -126,12 +156,36 @@ def test_a_checkpoint_is_selected_by_name_step_and_epoch(tmp_path):
 @pytest.mark.parametrize('which', ['best', 'latest', 10, 'epoch:1'])
 def test_where_there_are_no_checkpoints_the_message_says_so(tmp_path, which):
     with pytest.raises(InputError, match='found these steps: none$'):
-        selection.resolve(tmp_path / 'checkpoints', which)
+        selection.resolve(tmp_path / 'checkpoints', which, 'top5')
+
+
+def test_folders_that_are_not_named_as_a_step_is_written_are_ignored(tmp_path):
+    save_all(tmp_path, 0, [(0.9, 0.5)])
+    for name in (
+        '0010',
+        '+20',
+        '-20',
+        '\u00b2',
+        '\u0662\u0660',
+        '2_0',
+        '2' * 200,
+        '20 ',
+        str(2**63),
+    ):
+        (tmp_path / name).mkdir()
+    assert reading.list_steps(tmp_path) == [10]
+    assert selection.resolve(tmp_path, 'latest', 'top5') == 10
+    restored, _ = restore_newest(tmp_path, tiny_state(0), one_device(), may_move=True)
+    assert int(restored.step) == 10
+    with CheckpointWriter(tmp_path, keep=1, leading='top5') as writer:
+        save(writer, 20, 0.8)
+        writer.wait()
+    assert reading.list_steps(tmp_path) == [10, 20]
 
 
 def test_metadata_comes_back_as_it_was(tmp_path):
     sums = {'loss': (0.1 + 0.2, 1280.0), 'top1': (1e300, 3.0)}
-    with CheckpointWriter(tmp_path, keep=0) as writer:
+    with CheckpointWriter(tmp_path, keep=0, leading='top5') as writer:
         save(writer, 10, 0.5, 1 / 3, train_sums=sums)
         save(writer, 20)
         writer.wait()
@@ -149,7 +203,7 @@ def test_metadata_comes_back_as_it_was(tmp_path):
 
 def test_a_checkpoint_whose_validation_loss_is_nan_comes_back(tmp_path):
     metadata = Metadata(10, 1.0, {}, {'top5': 0.5, 'top1': 0.1, 'loss': math.nan})
-    with CheckpointWriter(tmp_path, keep=0) as writer:
+    with CheckpointWriter(tmp_path, keep=0, leading='top5') as writer:
         writer.save(tiny_state(10), metadata)
         writer.wait()
     assert math.isnan(reading.read_metadata(tmp_path, 10).scores['loss'])
@@ -157,7 +211,7 @@ def test_a_checkpoint_whose_validation_loss_is_nan_comes_back(tmp_path):
 
 def test_a_step_that_is_saved_again_has_its_scores(tmp_path):
     save_all(tmp_path, 2, [(0.5, 0.5), None])
-    with CheckpointWriter(tmp_path, keep=2) as writer:
+    with CheckpointWriter(tmp_path, keep=2, leading='top5') as writer:
         writer.replace(tiny_state(20), make_metadata(20, 0.9))
         writer.wait()
     assert list_and_select(tmp_path) == ([10, 20], 20, 20)
@@ -171,7 +225,7 @@ def test_a_checkpoint_whose_replacement_failed_is_put_back(tmp_path, monkeypatch
         raise RunFailed('no space')
 
     save_all(tmp_path, 0, [(0.5, 0.5), None])
-    with CheckpointWriter(tmp_path, keep=0) as writer:
+    with CheckpointWriter(tmp_path, keep=0, leading='top5') as writer:
         monkeypatch.setattr(CheckpointWriter, 'save', fail)
         with pytest.raises(RunFailed):
             writer.replace(tiny_state(20), make_metadata(20, 0.9))
@@ -207,7 +261,7 @@ def network():
 def saved_on_four(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp('checkpoints')
     mesh = Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,))
-    with CheckpointWriter(folder, keep=0) as writer:
+    with CheckpointWriter(folder, keep=0, leading='top5') as writer:
         writer.save(parallel.replicate(network[3], mesh), make_metadata(7))
         writer.wait()
     return folder
@@ -258,23 +312,30 @@ def random_state():
 
 @given(st.data())
 @settings(deadline=None)
-def test_any_bit_of_the_arrays_changes_the_checksum(data):
-    state, metadata = random_state(), make_metadata(7)
+def test_any_bit_of_an_array_changes_its_checksum_and_no_other(data):
+    state = random_state()
     leaves, treedef = jax.tree.flatten(state)
     leaf = data.draw(st.integers(0, len(leaves) - 1))
     array = leaves[leaf]
     content = bytearray(array.tobytes())
     content[data.draw(st.integers(0, array.nbytes - 1))] ^= 1 << data.draw(st.integers(0, 7))
     leaves[leaf] = np.frombuffer(content, array.dtype).reshape(array.shape)
-    changed = compute_checksum(jax.tree.unflatten(treedef, leaves), metadata)
-    assert changed != compute_checksum(state, metadata)
+    changed = jax.tree.unflatten(treedef, leaves)
+    before, after = compute_checksums(state), compute_checksums(changed)
+    assert [before[name] == after[name] for name in before] == [
+        i != leaf for i in range(len(leaves))
+    ]
+    metadata = make_metadata(7)
+    assert compute_joint_checksum(changed, metadata) != compute_joint_checksum(state, metadata)
 
 
-def test_arrays_that_change_places_change_the_checksum():
-    state, metadata = random_state(), make_metadata(7)
-    params = {'a': state.params['a'], 'c': state.params['b']}
-    renamed = compute_checksum(state.replace(params=params), metadata)
-    assert renamed != compute_checksum(state, metadata)
+def test_arrays_that_change_places_change_their_checksums():
+    state = random_state()
+    changed = state.replace(params={'a': state.params['a'], 'c': state.params['b']})
+    before, after = compute_checksums(state), compute_checksums(changed)
+    assert before['params/b'] != after['params/c']
+    metadata = make_metadata(7)
+    assert compute_joint_checksum(changed, metadata) != compute_joint_checksum(state, metadata)
 
 
 @pytest.mark.parametrize(
@@ -287,9 +348,13 @@ def test_arrays_that_change_places_change_the_checksum():
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_any_change_of_the_metadata_changes_the_checksum(changes):
+def test_any_change_of_the_metadata_changes_its_checksum(changes):
     state, metadata = random_state(), make_metadata(7)
-    checksum = compute_checksum(state, metadata)
-    assert compute_checksum(random_state(), make_metadata(7)) == checksum
+    checksums = compute_checksums(state)
+    checksum = compute_metadata_checksum(metadata, checksums)
+    joint_checksum = compute_joint_checksum(state, metadata)
+    assert compute_metadata_checksum(make_metadata(7), dict(checksums)) == checksum
     changed = dataclasses.replace(metadata, **changes)
-    assert compute_checksum(state, changed) != checksum
+    assert compute_metadata_checksum(changed, checksums) != checksum
+    assert compute_metadata_checksum(metadata, checksums | {'step': '00000000'}) != checksum
+    assert compute_joint_checksum(state, changed) != joint_checksum

@@ -35,6 +35,9 @@ FIELDS = {
     'model.depth': 8,
     'model.width': 4,
     'keep_checkpoints': 0,
+    'ema_decay': 0.0,
+    'schedule.name': 'constant',
+    'schedule.warmup_epochs': 0.0,
 }
 
 
@@ -189,7 +192,7 @@ def be_another_model(folder):
     metadata = reading.read_metadata(folder.parent, step)
     shutil.rmtree(folder)
     wide_folder = folder.parents[2] / 'wide' / 'checkpoints'
-    with CheckpointWriter(wide_folder, keep=0) as writer:
+    with CheckpointWriter(wide_folder, keep=0, leading='top5') as writer:
         writer.save(parallel.replicate(state, mesh), metadata)
         writer.wait()
     restore_with(reading.restore, wide_folder.parent, step, config=config)
@@ -223,7 +226,7 @@ def test_a_validation_loss_of_nan_is_no_damage(tmp_path):
     mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,))
     state = jax.tree.map(lambda array: np.ones(array.shape, array.dtype), expected)
     scores = {'top5': 0.5, 'top1': 0.1, 'loss': math.nan}
-    with CheckpointWriter(tmp_path / 'checkpoints', keep=0) as writer:
+    with CheckpointWriter(tmp_path / 'checkpoints', keep=0, leading='top5') as writer:
         writer.save(parallel.replicate(state, mesh), Metadata(5, 1.0, {}, scores))
         writer.wait()
     restored, metadata = restore_newest_in(tmp_path)
@@ -231,13 +234,14 @@ def test_a_validation_loss_of_nan_is_no_damage(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 
-def test_a_second_damaged_checkpoint_of_a_step_does_not_replace_the_first(whole, copied):
+def test_a_second_damaged_checkpoint_of_a_step_does_not_replace_the_first(copied, caplog):
     folder = copied / 'checkpoints'
     (folder / 'damaged-15').mkdir()
     (folder / 'damaged-15' / 'old').write_text('evidence')
     empty(folder / '15')
     restore_newest_in(copied)
     assert {path.name for path in folder.iterdir()} == {'5', '10', 'damaged-15', 'damaged-15-2'}
+    assert caplog.text.strip().endswith(f'it is moved to {folder / "damaged-15-2"}')
     assert (folder / 'damaged-15' / 'old').read_text() == 'evidence'
 
 
@@ -286,7 +290,7 @@ def test_a_run_continues_past_a_damaged_checkpoint_and_a_save_that_was_cut_off(w
 
 
 def best_and_others(folder):
-    best = selection.resolve(folder / 'checkpoints', 'best')
+    best = selection.resolve(folder / 'checkpoints', 'best', 'top1')
     return best, [step for step in (5, 10, 15) if step != best]
 
 
