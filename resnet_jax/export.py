@@ -14,7 +14,7 @@ from resnet_jax.config import flags
 
 _WORKDIR = flags.define_workdir()
 _CHECKPOINT = flags.define_checkpoint()
-_OUTPUT = absl_flags.DEFINE_string('output', None, 'File to write.', required=True)
+_OUTPUT = flags.define_path('output', None, 'File to write.', required=True)
 _FORMAT = absl_flags.DEFINE_string(
     'format', 'stablehlo', 'Format of the file: stablehlo or safetensors.'
 )

@@ -16,10 +16,10 @@ _FORMAT = absl_flags.DEFINE_string(
     'Format of the file: mxnet, timm, keras, or resnet_jax for a file that export wrote.',
     required=True,
 )
-_WEIGHTS = absl_flags.DEFINE_string(
+_WEIGHTS = flags.define_path(
     'weights', None, 'File of weights: .params, .safetensors, .h5 or .keras.', required=True
 )
-_WORKDIR = absl_flags.DEFINE_string('workdir', None, 'New folder for the run.', required=True)
+_WORKDIR = flags.define_path('workdir', None, 'New folder for the run.', required=True)
 _CONFIG = flags.define_config(required=False)
 
 

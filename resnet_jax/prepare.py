@@ -14,8 +14,10 @@ from absl import flags as absl_flags
 from resnet_jax.config import flags
 
 _CONFIG = flags.define_config()
-_OUTPUT = absl_flags.DEFINE_string('output', None, 'New folder for the data set.', required=True)
-_SIZE = absl_flags.DEFINE_integer('size', 256, 'Short side of the images in px.', lower_bound=1)
+_OUTPUT = flags.define_path('output', None, 'New folder for the data set.', required=True)
+_SIZE = absl_flags.DEFINE_integer(
+    'size', 256, 'Short side of the images in px.', lower_bound=1, upper_bound=8192
+)
 _ENCODING = absl_flags.DEFINE_enum(
     'encoding', 'jpeg', ['jpeg', 'raw'], 'JPEG, or raw pixels: larger, and faster to read.'
 )
@@ -30,12 +32,10 @@ _SHAPE = absl_flags.DEFINE_enum(
 def main(arguments: Sequence[str]) -> None:
     """Prepares the splits of the config's data set."""
     flags.require_no_arguments(arguments)
-    from resnet_jax.console import signals
+    from resnet_jax.console import signals, terminal
+    from resnet_jax.data.preparation import encoding, prepare
 
     with signals.stop_requests() as request:
-        from resnet_jax.console import terminal
-        from resnet_jax.data.preparation import encoding, prepare
-
         prepare.prepare(
             _CONFIG.value,
             Path(_OUTPUT.value),

@@ -12,9 +12,9 @@ COMMANDS = 'main evaluate predict report prepare plan import_weights export'
 
 ROWS = (
     'errors types',
+    'console',
     'config',
-    'storage',
-    'devices console',
+    'storage devices',
     'monitoring models data',
     'checkpoints evaluation weights',
     'training inference reports',
@@ -38,7 +38,7 @@ FENCES = {
     'h5py': 'weights',
     'pynvml': 'devices.nvidia',
     'absl.app': 'config.flags',
-    'absl.flags': f'config.flags {COMMANDS}',
+    'absl.flags': f'config.flags config.command_help {COMMANDS}',
     'ml_collections.config_flags': 'config.flags',
     'jax.pmap': 'devices.parallel',
 }

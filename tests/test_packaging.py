@@ -20,8 +20,8 @@ PINS = ('requirements.txt', 'requirements-cpu.txt', 'requirements-test.txt')
 APACHE_2_0 = 'cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30'
 
 
-def call(*command, cwd, **variables):
-    """Runs a command outside of the clone and returns its output."""
+def call(*command, cwd, status=0, **variables):
+    """Runs a command outside of the clone and returns its output, or its errors if it fails."""
     environment = {name: text for name, text in os.environ.items() if name != 'PYTHONPATH'}
     result = subprocess.run(
         [str(part) for part in command],
@@ -31,8 +31,8 @@ def call(*command, cwd, **variables):
         text=True,
         timeout=120,
     )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    assert result.returncode == status, result.stderr
+    return result.stderr if status else result.stdout
 
 
 def pip(*arguments, cwd):
@@ -125,6 +125,13 @@ def test_an_editable_installation_has_the_configs(clone, tmp_path):
 def test_the_console_script_of_an_installed_wheel_lists_the_commands(installed, tmp_path):
     output = call(installed / 'bin' / 'resnet-jax', cwd=tmp_path, PYTHONPATH=installed)
     assert '  train  ' in output
+
+
+def test_the_console_script_of_an_installed_wheel_finds_a_config_by_its_name(installed, tmp_path):
+    flags = ['--config=resnet18:digits', '--config.num_epochs=-1']
+    script = installed / 'bin' / 'resnet-jax'
+    errors = call(script, 'train', *flags, cwd=tmp_path, status=2, PYTHONPATH=installed)
+    assert 'num_epochs' in errors
 
 
 def read_pins(file):

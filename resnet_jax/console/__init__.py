@@ -1,4 +1,4 @@
-"""Console of a command: log and progress lines, plots in plain text, stop signals.
+"""Console of a command: log and progress lines, standard streams, stop signals, exit statuses.
 
-Knows nothing of JAX.
+Knows nothing of configs, runs and JAX.
 """

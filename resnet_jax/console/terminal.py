@@ -51,7 +51,11 @@ class Terminal:
 
 
 def set_up_logging() -> Terminal:
-    """Sends this project's log lines (INFO and above) and others' warnings to standard error."""
+    """Sends this project's log lines (INFO and above) and others' warnings to standard error.
+
+    Two kinds of warnings are left out: that libraries use something deprecated, and that matplotlib
+    lists the fonts of the machine.
+    """
     terminal = Terminal(sys.stderr)
     absl_logging.use_absl_handler()  # absl.app has already done this, but a notebook has not
     handler = absl_logging.get_absl_handler().python_handler
@@ -68,8 +72,11 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
     if f'{os.sep}orbax{os.sep}' in record.pathname.removeprefix(_PACKAGE):
         record.exc_info = record.exc_text = None  # Orbax also raises the errors that it logs
         return record.levelno >= logging.ERROR  # Orbax logs each of its steps as a warning
-    is_ours = record.pathname.startswith(_PACKAGE) or record.filename == 'logging_writer.py'
-    return is_ours or record.levelno >= logging.WARNING
+    if record.pathname.startswith(_PACKAGE) or record.filename == 'logging_writer.py':
+        return True
+    if record.name == 'matplotlib.font_manager' or 'deprecated' in record.getMessage().lower():
+        return record.levelno >= logging.ERROR  # a user cannot change what these warn of
+    return record.levelno >= logging.WARNING
 
 
 def format_duration(seconds: float) -> str:

@@ -36,6 +36,7 @@ def use(folder: str) -> None:
         return
     try:
         path = Path(folder).expanduser() / f'{_describe_cpu()}-limited'
+        str(path).encode()  # XLA takes no other paths
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
         if not os.access(path, os.W_OK):
@@ -43,7 +44,7 @@ def use(folder: str) -> None:
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise PermissionError(13, 'others may write there', str(path))
         _delete_half_written(path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home folder
+    except (OSError, RuntimeError, UnicodeError) as error:  # RuntimeError: there is no home folder
         logging.warning(
             '--compilation_cache_dir=%s: expected a folder that can be written, found: %s; going '
             'on without it, so every start compiles again',

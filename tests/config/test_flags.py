@@ -1,4 +1,4 @@
-"""The flags of the commands: exit statuses, messages, overrides, and the imports of --help."""
+"""The flags of the commands: exit statuses, messages, overrides."""
 
 import subprocess
 import sys
@@ -10,10 +10,6 @@ from support.paths import ROOT
 from resnet_jax.config import flags
 from resnet_jax.errors import InputError
 from resnet_jax.storage.workdir import Workdir
-
-COMMANDS = ('main', 'evaluate', 'predict', 'report', 'import_weights', 'export')
-HEAVY = ('jax', 'flax', 'optax', 'orbax', 'clu', 'tensorflow', 'tensorflow_datasets', 'sklearn')
-HEAVY += ('matplotlib', 'datashader', 'pandas', 'scipy')
 
 
 def run(command, *arguments):
@@ -31,33 +27,6 @@ def assert_refused(result, *expected):
     assert 'Traceback' not in result.stderr
     for text in expected:
         assert text in result.stderr
-
-
-@pytest.mark.parametrize('command', COMMANDS)
-def test_help_exits_0_and_shows_the_flags(command):
-    result = run(command, '--help')
-    assert result.returncode == 0, result.stderr
-    assert '--workdir' in result.stdout
-    takes_config = command in ('main', 'import_weights')
-    assert ('--[no]config' in result.stdout or '--config' in result.stdout) == takes_config
-    assert 'Traceback' not in result.stderr
-
-
-@pytest.mark.parametrize('command', [*COMMANDS, 'plan'])
-def test_a_command_imports_nothing_heavy_before_it_works(command):
-    code = f"""
-import sys
-sys.argv = ['{command}', '--help']
-from resnet_jax import {command}
-from resnet_jax.config import flags
-try:
-    flags.run({command}.main)
-except SystemExit as status:
-    assert status.code == 0
-print('heavy:', [name for name in {HEAVY} if name in sys.modules])
-"""
-    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.splitlines()[-1] == 'heavy: []', result.stderr
 
 
 CONFIG = '--config=configs/resnet18.py'
@@ -98,6 +67,7 @@ CONFIG = '--config=configs/resnet18.py'
         ([CONFIG, '--config.label_smoothing=nan'], ['config.label_smoothing = nan']),
         ([CONFIG, '--learning_rate=1'], ['learning_rate']),
         ([CONFIG, '--workdir'], ['workdir']),
+        ([CONFIG, f'--workdir={"x" * 5000}'], ['workdir', 'at most 4,095 bytes']),
         ([CONFIG, 'runs/here'], ["'runs/here'", '--name=value']),
         ([f'{CONFIG}:digits', '--config.num_devices=64', 'x'], ["'x'"]),
     ],
@@ -124,6 +94,45 @@ def test_a_config_file_with_an_unknown_field_is_refused(tmp_path):
         '    return config\n'
     )
     assert_refused(run('main', f'--config={file}'), 'config.batchsize', 'batch_size')
+
+
+@pytest.mark.parametrize(
+    ('value', 'name'), [('resnet18', 'resnet18'), ('resnet18:digits', 'resnet18-digits')]
+)
+@pytest.mark.parametrize('separate', [False, True])
+def test_a_config_is_found_by_its_name_from_any_folder(
+    parse, value, name, separate, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert parse(*(['--config', value] if separate else [f'--config={value}'])).model.depth == 18
+    assert flags.config_name() == name
+
+
+def test_a_path_flag_expands_the_home_folder(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    try:
+        holder = flags.define_path('some_folder', '', 'A folder.')
+        flag = flags.FLAGS['some_folder']
+        for value in ('~/x', '~', '', 'a/~', '~nobody-has-this-name/x'):
+            flag.parse(value)
+            expected = {'~/x': '/home/me/x', '~': '/home/me'}.get(value, value)
+            assert flag.value == expected
+        assert holder.name == 'some_folder'
+        with pytest.raises(absl_flags.Error, match='expected a path in UTF-8'):
+            flags.FLAGS.some_folder = 'caf\udce9'
+    finally:
+        del flags.FLAGS.some_folder
+
+
+def test_a_working_folder_that_no_library_can_use_is_refused(parse, tmp_path, monkeypatch):
+    folder = tmp_path / 'caf\udce9'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=r'working folder .*caf\udce9: expected a path in UTF-8'):
+        parse('--config=resnet18')
+    folder.rmdir()
+    with pytest.raises(InputError, match='expected a working folder that exists'):
+        parse('--config=resnet18')
 
 
 @pytest.mark.parametrize('folder', ['file', 'file/below'])
@@ -235,6 +244,18 @@ def test_tuples_can_be_overridden(parse, text, value):
 def test_a_run_is_named_after_its_config_and_data(parse, arguments, name):
     parse(*arguments)
     assert flags.config_name() == name
+
+
+def test_a_log_line_is_printed_once_whatever_a_library_has_set_up():
+    program = (
+        'import logging; logging.basicConfig(level=logging.INFO)\n'
+        'from absl import logging as absl_logging\n'
+        'from resnet_jax.config import flags\n'
+        'flags.run(lambda _: absl_logging.warning("slow disk"))'
+    )
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert result.stderr.count('slow disk') == 1, result.stderr
 
 
 def test_a_config_file_that_is_not_python_is_refused_with_its_line(tmp_path):

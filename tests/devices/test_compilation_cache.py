@@ -97,6 +97,13 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path, caplog, restored
     assert 'expected a folder that can be written, found: Not a directory' in caplog.text
 
 
+def test_a_folder_whose_name_is_not_utf8_is_a_warning(tmp_path, caplog, restored_config):
+    compilation_cache.use(f'{tmp_path}/caf\udce9')
+    assert jax.config.jax_compilation_cache_dir is None
+    assert 'expected a folder that can be written, found: ' in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_default_is_in_the_users_cache(monkeypatch):
     for name in ('JAX_COMPILATION_CACHE_DIR', 'XDG_CACHE_HOME'):
         monkeypatch.delenv(name, raising=False)
