@@ -7,6 +7,7 @@ of steps 8 to 15, a list for each step, as that commit's input pipeline gave the
 
 import io
 import json
+import logging
 import shutil
 
 import jax
@@ -16,6 +17,7 @@ import safetensors.numpy
 from support.paths import FIXTURES
 
 import resnet_jax
+from resnet_jax.config import schema
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import pipeline
@@ -43,6 +45,18 @@ def test_it_opens(run):
         (7, 1.4, False),
     ]
     assert run.metrics()['validation_top5'].tolist() == [0.48055555555555557]
+
+
+def test_fields_that_it_lacks_have_the_values_that_change_nothing(run, folder):
+    stored = schema.flatten(json.loads((folder / 'config.json').read_text()))
+    fields = schema.flatten(run.config)
+    assert {field: fields[field] for field in fields.keys() - stored.keys()} == {
+        'best_metric': 'top5',
+        'data.exif_orientation': False,
+        'data.max_skipped_fraction': 0.1,
+        'data.validation_fraction': 0.0,
+        'initial_head': 'auto',
+    }
 
 
 def test_it_is_evaluated_as_it_was_then(run):
@@ -76,7 +90,7 @@ def test_it_predicts_reports_and_exports(run, folder):
     )
 
 
-def test_it_continues_with_the_same_examples(run, tmp_path, monkeypatch):
+def test_it_continues_with_the_same_examples(run, tmp_path, monkeypatch, caplog):
     ids = []
 
     def spy(*arguments, **options):
@@ -87,9 +101,14 @@ def test_it_continues_with_the_same_examples(run, tmp_path, monkeypatch):
     train_batches = pipeline.train_batches
     monkeypatch.setattr(pipeline, 'train_batches', spy)
     folder = shutil.copytree(FIXTURES / 'run_0_1_0', tmp_path / 'run')
-    loop.train(run.config, folder, Terminal(io.StringIO()), StopRequest())
+    config = run.config.copy_and_resolve_references()
+    config.best_metric = 'auto'  # as the command says if the user does not
+    with caplog.at_level(logging.INFO, logger='absl'):
+        loop.train(config, folder, Terminal(io.StringIO()), StopRequest())
+    assert 'is now' not in caplog.text
     assert ids == IDS
     continued = resnet_jax.Run(folder)
+    assert continued.config.best_metric == 'top5'
     assert continued.metrics()['epoch'].tolist() == [1, 2, 3]
     assert continued.metrics()['validation_top1'][0] == run.metrics()['validation_top1'][0]
     assert continued.checkpoints()[-1].step == 15

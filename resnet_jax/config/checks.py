@@ -7,15 +7,21 @@ import ast
 import difflib
 import itertools
 import math
+import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from resnet_jax.config import paths
 from resnet_jax.config.depths import IMAGENET_BLOCKS, cifar_blocks
+from resnet_jax.config.ranges import RANGES, describe_range, is_in_range
 from resnet_jax.config.schema import flatten, get_config
 from resnet_jax.errors import InputError
 
 CHOICES = {
+    'initial_head': ('auto', 'keep', 'new'),
+    'best_metric': ('auto', 'top1', 'top5'),
     'model.variant': ('mxnet', 'timm', 'timm_d', 'gluoncv', 'gluoncv_cifar', 'keras'),
     'model.stem': ('imagenet', 'cifar'),
     'model.dtype': ('float32', 'bfloat16'),
@@ -32,47 +38,16 @@ CHOICES = {
 }
 """The allowed values of each field that has a fixed set of them."""
 
-_AT_LEAST_1 = (lambda value: value >= 1), 'at least 1'
+_FLOAT32_DIGITS = 38  # the largest number in float32 is 3.4e38
 
-_AT_LEAST_0 = (lambda value: value >= 0), 'at least 0'
+_CONTROLS = ('Cc', 'Cs', 'Zl', 'Zp')
+"""Unicode's categories of control characters, surrogates and separators of lines."""
 
-_FRACTION = (lambda value: 0 <= value < 1), 'at least 0 and below 1'
-
-_POSITIVE = (lambda value: value > 0), 'more than 0'
-
-RANGES = {
-    'seed': ((lambda value: 0 <= value < 2**31), 'at least 0 and below 2**31'),
-    'num_epochs': _AT_LEAST_1,
-    'batch_size': _AT_LEAST_1,
-    'num_devices': _AT_LEAST_0,
-    'model.width': _AT_LEAST_1,
-    'model.num_classes': _AT_LEAST_0,
-    'model.batch_norm_momentum': _FRACTION,
-    'model.batch_norm_epsilon': _AT_LEAST_0,
-    'data.image_size': _AT_LEAST_1,
-    'data.resize_size': _AT_LEAST_1,
-    'data.num_threads': _AT_LEAST_0,
-    'data.prefetch_batches': _AT_LEAST_1,
-    'data.shuffle_group_files': _AT_LEAST_1,
-    'optimizer.learning_rate': _POSITIVE,
-    'optimizer.momentum': _FRACTION,
-    'optimizer.weight_decay': _AT_LEAST_0,
-    'optimizer.gradient_clip': _AT_LEAST_0,
-    'optimizer.accumulate_steps': _AT_LEAST_1,
-    'label_smoothing': _FRACTION,
-    'ema_decay': _FRACTION,
-    'schedule.factor': _POSITIVE,
-    'schedule.warmup_epochs': _AT_LEAST_0,
-    'log_every_steps': _AT_LEAST_1,
-    'evaluate_every_epochs': _AT_LEAST_1,
-    'checkpoint_every_epochs': _AT_LEAST_1,
-    'checkpoint_every_steps': _AT_LEAST_0,
-    'keep_checkpoints': _AT_LEAST_0,
-}
-"""For each numeric field, a predicate that says whether a value is allowed, and its description."""
+PATHS = ('data.dir', 'initial_weights')
+"""Fields that hold a path, which need not be text: Linux allows any bytes in a name."""
 
 
-def _same_type(value: Any, default: Any) -> bool:
+def _has_type(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is type(default)
@@ -80,7 +55,15 @@ def _same_type(value: Any, default: Any) -> bool:
 
 def _type_message(field: str, value: Any, default: Any) -> str:
     kind = type(default).__name__
-    return f'config.{field} = {value!r}: expected a value of type {kind}, such as {default!r}'
+    return f'config.{field} = {_show(value)}: expected a value of type {kind}, such as {default!r}'
+
+
+def _show(value: Any) -> str:
+    """Returns the value as text for a message."""
+    try:
+        return repr(value)
+    except ValueError:  # Python refuses to write integers of more than 4300 digits
+        return 'a number of thousands of digits'
 
 
 def unknown_field_message(field: str) -> str:
@@ -113,67 +96,94 @@ def validate(config: ConfigDict) -> None:
     Raises:
       InputError: if a field or a combination of fields is not allowed.
     """
-    flat, defaults = flatten(config), flatten(get_config())
+    validate_flat(flatten(config))
+
+
+def validate_flat(flat: Mapping[str, Any]) -> None:
+    """Does what `validate` does, for a config as `{'model.depth': 18, ...}`."""
+    defaults = flatten(get_config())
     for field in flat:
         if field not in defaults:
             raise InputError(unknown_field_message(field))
     for field, default in defaults.items():
         if field not in flat:
             raise InputError(f'config.{field}: missing; expected a {type(default).__name__}')
-        if not _same_type(flat[field], default):
+        if not _has_type(flat[field], default):
             raise InputError(_type_message(field, flat[field], default))
+        if isinstance(default, str):
+            _validate_text(flat, field)
     for field, choices in CHOICES.items():
         _require(flat, field, flat[field] in choices, f'one of {", ".join(choices)}')
-    for field, (holds, allowed) in RANGES.items():
-        _require(flat, field, _is_finite(flat[field]) and holds(flat[field]), allowed)
     _validate_numbers(flat, 'data.mean', 3)
     _validate_numbers(flat, 'data.std', 3)
-    _require(flat, 'data.std', min(flat['data.std']) > 0, 'three numbers of more than 0')
+    _validate_numbers(flat, 'schedule.boundaries_epochs')
+    _validate_size_schedule(flat)
+    for field in RANGES:
+        in_range = is_in_range(field, flat[field])
+        _require(flat, field, in_range, describe_range(field, flat[field]))
     _validate_combinations(flat)
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _require(flat: dict[str, Any], field: str, holds: bool, allowed: str) -> None:
+def _require(flat: Mapping[str, Any], field: str, holds: bool, allowed: str) -> None:
     if not holds:
-        raise InputError(f'config.{field} = {flat[field]!r}: expected {allowed}')
+        raise InputError(f'config.{field} = {_show(flat[field])}: expected {allowed}')
 
 
-def _validate_numbers(flat: dict[str, Any], field: str, length: int | None = None) -> None:
-    numbers = all(_same_type(value, 0.0) and _is_finite(value) for value in flat[field])
+def _validate_text(flat: Mapping[str, Any], field: str) -> None:
+    """Checks that a string can be the name of a file, and can be written into text files."""
+    if field in PATHS:
+        _require(flat, field, paths.is_possible(flat[field]), paths.LIMITS)
+    else:
+        is_plain = not any(unicodedata.category(c) in _CONTROLS for c in flat[field])
+        _require(flat, field, is_plain, 'text without control characters and surrogates')
+
+
+def _validate_numbers(flat: Mapping[str, Any], field: str, length: int | None = None) -> None:
+    numbers = all(_has_type(value, 0.0) for value in flat[field])
     right_length = length is None or len(flat[field]) == length
     expected = 'numbers' if length is None else f'{length} numbers'
     _require(flat, field, numbers and right_length, f'a tuple of {expected}')
 
 
-def _validate_combinations(flat: dict[str, Any]) -> None:
+def _validate_combinations(flat: Mapping[str, Any]) -> None:
     if flat['model.depth'] not in IMAGENET_BLOCKS:
         cifar_blocks(flat['model.depth'])
-    boundaries = flat['schedule.boundaries_epochs']
-    _validate_numbers(flat, 'schedule.boundaries_epochs')
-    increasing = all(a < b for a, b in zip((0, *boundaries), boundaries, strict=False))
-    allowed = 'strictly increasing epochs above 0'
-    _require(flat, 'schedule.boundaries_epochs', increasing, allowed)
+    if flat['model.variant'] == 'timm_d' and flat['model.stem'] == 'imagenet':
+        allowed = (
+            "at least 2, because two layers of the stem of 'timm_d' have half as many channels"
+        )
+        _require(flat, 'model.width', flat['model.width'] >= 2, allowed)
     if flat['data.resize_size'] < flat['data.image_size']:
         allowed = f'at least data.image_size = {flat["data.image_size"]}'
         _require(flat, 'data.resize_size', False, allowed)
-    _validate_size_schedule(flat)
+    _validate_schedule(flat)
     if flat['data.source'] == 'folder':
         allowed = "the folder that holds <split>/<class>/*.jpg, because data.source is 'folder'"
         _require(flat, 'data.dir', bool(flat['data.dir']), allowed)
     if not flat['initial_weights']:
         allowed = "'none', or config.initial_weights: a backbone of random weights must be trained"
         _require(flat, 'optimizer.frozen', flat['optimizer.frozen'] == 'none', allowed)
+        allowed = "'auto', or config.initial_weights: without them there is no head to choose"
+        _require(flat, 'initial_head', flat['initial_head'] == 'auto', allowed)
     accumulate_steps = flat['optimizer.accumulate_steps']
     validate_shares(flat['batch_size'], flat['num_devices'] or 1, accumulate_steps)
 
 
-def _validate_size_schedule(flat: dict[str, Any]) -> None:
+def _validate_schedule(flat: Mapping[str, Any]) -> None:
+    """Checks the order of the boundaries, and that every learning rate fits float32."""
+    boundaries = flat['schedule.boundaries_epochs']
+    increasing = all(a < b for a, b in itertools.pairwise((0, *boundaries)))
+    allowed = 'strictly increasing epochs above 0'
+    _require(flat, 'schedule.boundaries_epochs', increasing, allowed)
+    by_name = {'step': len(boundaries), 'exponential': flat['num_epochs']}
+    times = by_name.get(flat['schedule.name'], 0)
+    growth = times * math.log10(flat['schedule.factor'])
+    highest = max(math.log10(flat['optimizer.learning_rate']), 0) + growth
+    allowed = f'a smaller factor: it is applied {times} times, and float32 ends at about 1e38'
+    _require(flat, 'schedule.factor', highest < _FLOAT32_DIGITS, allowed)
+
+
+def _validate_size_schedule(flat: Mapping[str, Any]) -> None:
     field = 'data.size_schedule'
     schedule = flat[field]
     pairs = all(
@@ -182,7 +192,9 @@ def _validate_size_schedule(flat: dict[str, Any]) -> None:
     _require(flat, field, pairs, 'a tuple of pairs (epoch, px), such as ((0, 128), (20, 224))')
     increasing = all(a < b for (a, _), (b, _) in itertools.pairwise(((-1, 0), *schedule)))
     _require(flat, field, increasing, 'strictly increasing epochs of at least 0')
-    _require(flat, field, all(px > 0 for _, px in schedule), 'sizes of at least 1 px')
+    sizes = all(is_in_range('data.image_size', px) for _, px in schedule)
+    low, high = RANGES['data.image_size']
+    _require(flat, field, sizes, f'sizes of at least {low} px and at most {high} px')
     resizing = ('random_resized_crop', 'crop_mirror')
     if schedule and flat['data.augmentation'] not in resizing:
         allowed = f'() unless data.augmentation is {" or ".join(resizing)}'
@@ -207,7 +219,7 @@ def validate_shares(batch_size: int, num_devices: int, accumulate_steps: int = 1
         parts = f' times {accumulate_steps} accumulate_steps' if accumulate_steps > 1 else ''
         raise InputError(
             f'config.batch_size = {batch_size}: expected a multiple of {shares} ({num_devices} '
-            f'devices{parts}), such as {" or ".join(map(str, nearest))}'
+            f'device{"s" * (num_devices > 1)}{parts}), such as {" or ".join(map(str, nearest))}'
         )
 
 
@@ -235,8 +247,32 @@ def validate_classes(
             f'at index {index} ({len(expected)} and {len(actual)} classes in total); fix the data, '
             'or choose another data set'
         )
-    if 0 < config.model.num_classes < len(expected):
+    validate_num_classes(config, len(expected))
+
+
+def validate_num_classes(config: ConfigDict, num_classes: int) -> None:
+    """Checks that the network has a logit for each class in the data.
+
+    Raises:
+      InputError: if it has fewer.
+    """
+    if 0 < config.model.num_classes < num_classes:
         raise InputError(
             f'config.model.num_classes = {config.model.num_classes}: expected at least '
-            f'{len(expected)}, the number of classes in the data, or 0 for exactly that number'
+            f'{num_classes}, the number of classes in the data, or 0 for exactly that number'
+        )
+
+
+def validate_num_steps(config: ConfigDict, steps_per_epoch: int) -> None:
+    """Checks that the number of steps of the run fits int32, the type of the state's step.
+
+    Raises:
+      InputError: if the run has more steps.
+    """
+    largest = (2**31 - 1) // steps_per_epoch
+    if config.num_epochs > largest:
+        raise InputError(
+            f'config.num_epochs = {config.num_epochs}: expected at most {largest}, as an epoch has '
+            f'{steps_per_epoch} steps and a run at most 2**31 - 1; choose fewer epochs or a larger '
+            'batch_size'
         )

@@ -6,13 +6,20 @@ from ml_collections import ConfigDict
 
 from resnet_jax.errors import InputError
 
-_CIFAR = {
+_PREPARED = {
+    'data.source': 'tfds',
+    'data.train_split': 'train',
+    'data.validation_split': 'validation',
+    'data.validation_fraction': 0.0,
+    'data.exif_orientation': False,
+}
+"""Fields of every data set, whatever the config says about a folder of photographs."""
+
+_CIFAR = _PREPARED | {
     'num_epochs': 164,  # about 64,000 steps, as in He et al. 2016
     'batch_size': 128,
     'schedule.boundaries_epochs': (82, 123),  # 32,000 and 48,000 steps
     'model.stem': 'cifar',
-    'data.source': 'tfds',
-    'data.train_split': 'train',
     'data.validation_split': 'test',
     'data.image_size': 32,
     'data.resize_size': 32,
@@ -20,7 +27,7 @@ _CIFAR = {
 }
 
 DATA_SETS: dict[str, dict[str, Any]] = {
-    'imagenet2012': {},
+    'imagenet2012': _PREPARED | {'data.name': 'imagenet2012'},
     'cifar10': _CIFAR
     | {
         'data.name': 'cifar10',
@@ -33,7 +40,8 @@ DATA_SETS: dict[str, dict[str, Any]] = {
         'data.mean': (129.304, 124.070, 112.434),
         'data.std': (68.170, 65.392, 70.418),
     },
-    'digits': {
+    'digits': _PREPARED
+    | {
         'num_epochs': 20,
         'batch_size': 64,
         'ema_decay': 0.9,
@@ -44,8 +52,6 @@ DATA_SETS: dict[str, dict[str, Any]] = {
         'model.batch_norm_momentum': 0.8,
         'data.source': 'digits',
         'data.name': 'digits',
-        'data.train_split': 'train',
-        'data.validation_split': 'validation',
         'data.image_size': 8,
         'data.resize_size': 8,
         'data.augmentation': 'shift',

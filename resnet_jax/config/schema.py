@@ -21,6 +21,10 @@ def get_config() -> ConfigDict:
     config.deterministic = False  # True: GPUs give the same bits in every run, but run slower
     # Folder of the run whose best checkpoint gives the initial weights; '' = random weights.
     config.initial_weights = ''
+    # Head of a run that starts from `initial_weights`; 'auto': kept if both runs have the same
+    # class names, reordered if need be, and else re-initialised; 'keep': kept as it is; 'new':
+    # re-initialised.
+    config.initial_head = 'auto'
 
     config.model = _model_config()
 
@@ -34,6 +38,9 @@ def get_config() -> ConfigDict:
     config.schedule = _schedule_config()
 
     config.log_every_steps = 100  # period of log lines and rows of machine.csv, in steps
+    # Accuracy by which the best checkpoint is chosen and that is shown first: 'top1', 'top5' or
+    # 'auto': top-5 with 20 classes or more, else top-1.
+    config.best_metric = 'auto'
     config.evaluate_every_epochs = 1  # period of evaluations, in epochs
     config.checkpoint_every_epochs = 1  # period of checkpoints, in epochs
     config.checkpoint_every_steps = 0  # period of additional checkpoints, in steps; 0 = none
@@ -76,10 +83,14 @@ def _data_config() -> ConfigDict:
     # 'digits': small images in scikit-learn; 'tfds': TensorFlow Datasets; 'folder': image files.
     data.source = 'tfds'
     data.name = 'imagenet2012'  # 'tfds': name of the data set in TFDS; otherwise only a label
-    # 'tfds': folder of TFDS, '' = its default; 'folder': folder that holds <split>/<class>/*.jpg.
+    # 'tfds': folder of TFDS, '' = its default; 'folder': folder that holds <split>/<class>/*.jpg,
+    # or <class>/*.jpg if validation_fraction is not 0.
     data.dir = ''
     data.train_split = 'train'  # name of the split for training
     data.validation_split = 'validation'  # name of the split for evaluation
+    # 'folder': share of the images of each class that a folder without splits sets aside for
+    # evaluation; 0 = the folder has splits.
+    data.validation_fraction = 0.0
     data.image_size = 224  # side of the square images that the network gets, in px
     # ((epoch, px), ...): side of the training images from each of these epochs on, counted from 0;
     # image_size before the first of them.
@@ -99,6 +110,11 @@ def _data_config() -> ConfigDict:
     data.std = (58.395, 57.12, 57.375)
     # Images that cannot be decoded; 'raise': they stop the run; 'skip': left out and counted.
     data.on_error = 'raise'
+    # 'skip': share of an epoch's or an evaluation's images that may be skipped; more of them stop
+    # the run.
+    data.max_skipped_fraction = 0.1
+    # True: images are turned and mirrored as the EXIF orientation of their file says.
+    data.exif_orientation = False
     data.num_threads = 0  # number of threads of the input pipeline; 0 = one per CPU core
     data.prefetch_batches = 2  # number of batches prepared ahead on the host
     # 'tfds': number of files whose records are shuffled together, in memory.

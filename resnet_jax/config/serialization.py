@@ -5,13 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax.config.checks import (
-    _is_finite,
-    _same_type,
-    _type_message,
-    unknown_field_message,
-    validate,
-)
+from resnet_jax.config.checks import validate_flat
 from resnet_jax.config.schema import flatten, get_config
 from resnet_jax.errors import InputError
 
@@ -25,7 +19,8 @@ def from_json(text: str, *, where: str) -> ConfigDict:
     """Reads and validates a config that `to_json` wrote.
 
     Args:
-      text: JSON. Missing fields get their defaults.
+      text: JSON. Missing fields get their defaults, but `best_metric` gets 'top5', by which earlier
+        versions chose the best checkpoint.
       where: name of the file, for messages.
 
     Raises:
@@ -36,16 +31,12 @@ def from_json(text: str, *, where: str) -> ConfigDict:
     except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f'{where}: expected a config as JSON, found {error}') from None
     config = get_config()
-    defaults = flatten(config)
-    for field, value in flat.items():
-        if field not in defaults:
-            raise InputError(f'{where}: {unknown_field_message(field)}')
-        if not _same_type(value, defaults[field]):
-            raise InputError(f'{where}: {_type_message(field, value, defaults[field])}')
-        if isinstance(defaults[field], float) and not _is_finite(value):
-            raise InputError(f'{where}: config.{field} = {value!r}: expected a finite number')
-        config.update_from_flattened_dict({field: value})
-    validate(config)
+    config.best_metric = 'top5'
+    try:
+        validate_flat(flatten(config) | flat)
+    except InputError as error:
+        raise InputError(f'{where}: {error}') from None
+    config.update_from_flattened_dict(flat)
     return config
 
 

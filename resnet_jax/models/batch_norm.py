@@ -69,7 +69,7 @@ def _backward(epsilon, axis_name, residuals, cotangents):
     sums = bias_gradient, scale_gradient
     if axis_name:
         sums = lax.pmean(sums, axis_name)
-    shift, slope = (array / (x.size // x.shape[-1]) for array in sums)
+    shift, slope = (array / float(x.size // x.shape[-1]) for array in sums)
     x_gradient = (y_gradient - shift - centred * (inverse * slope)) * (inverse * scale)
     return x_gradient.astype(x.dtype), scale_gradient, bias_gradient, jnp.zeros_like(mean)
 

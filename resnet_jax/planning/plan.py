@@ -1,8 +1,7 @@
 """Plan of a run: steps, FLOPs, memory and time, computed without data, GPU or training."""
 
 import dataclasses
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax
@@ -30,8 +29,18 @@ DATA_SIZES = {
 }
 """Number of classes, and of examples in each split, of data sets that a plan need not read."""
 
+SPEEDS = (0.001, 1_000_000_000)
+"""Smallest and largest assumed speed of training, in images per second."""
+
+DEVICES = (0, 1_000_000)
+"""Smallest and largest number of devices of a plan; 0 stands for the config's number."""
+
 MAX_DRAWN_STEPS = 5000
 """Number of steps up to which the figure of the learning rate shows every step."""
+
+MAX_UNROLLED_DEPTH = 300
+"""Greatest depth of a network that is compiled as the config says. A deeper network is compiled
+with `model.scan_blocks`: without it, the compiler needs many minutes for a thousand layers."""
 
 FLOPS_PER_MAC = 6
 """Floating-point operations of training for each multiply-accumulate (MAC) of the forward pass.
@@ -60,7 +69,7 @@ class Plan:
       learning_rates: learning rate at the first step of each epoch.
       activation_bytes: memory of a training step on each device, in bytes, without state and
         batch: activations, gradients and scratch for the device's share of a batch, as assigned by
-        XLA's compiler for CPUs.
+        XLA's compiler for CPUs; beyond `MAX_UNROLLED_DEPTH` layers, with `model.scan_blocks`.
       checkpoint_bytes: size of the arrays of the training state in bytes: a checkpoint before
         compression, and the memory for the state on each device.
       images_per_second: assumed speed of training, or None.
@@ -97,16 +106,23 @@ def make_plan(
 
     Raises:
       InputError: if the devices cannot share a batch evenly, if the data set is neither in
-        `DATA_SIZES` nor on the disk, or if the speed is not a positive number.
+        `DATA_SIZES` nor on the disk, if the network has fewer logits than the data has classes, if
+        the run has too many steps, or if a number is not in `DEVICES` or `SPEEDS`.
     """
-    if images_per_second is not None and not 0 < images_per_second < math.inf:
-        raise InputError(f'images_per_second = {images_per_second}: expected a number above 0')
+    _require_range('num_devices', num_devices, DEVICES)
+    if images_per_second is not None:
+        _require_range('images_per_second', images_per_second, SPEEDS)
     num_devices = num_devices or config.num_devices or backend.SIMULATED_DEVICES
-    checks.validate_shares(config.batch_size, num_devices)
+    checks.validate_shares(config.batch_size, num_devices, config.optimizer.accumulate_steps)
     num_classes, num_train, num_validation = _measure_data(config)
+    checks.validate_num_classes(config, num_classes)
     steps_per_epoch = compute_steps_per_epoch(num_train, config.batch_size)
+    checks.validate_num_steps(config, steps_per_epoch)
     num_steps = config.num_epochs * steps_per_epoch
     mesh = backend.start_one_cpu()
+    if config.model.depth > MAX_UNROLLED_DEPTH:
+        config = config.copy_and_resolve_references()
+        config.model.scan_blocks = True
     model = resnet.create_model(config, num_classes, axis_name=parallel.AXIS)
     params = initialization.abstract_variables(model, config.data.image_size)['params']
     num_input_norm = _count(params.get('input_norm', {}))
@@ -128,9 +144,7 @@ def make_plan(
         steps_per_epoch=steps_per_epoch,
         num_steps=num_steps,
         training_flops=FLOPS_PER_MAC * macs_per_image * num_images,
-        learning_rates=tuple(
-            float(schedule(step)) for step in range(0, num_steps, steps_per_epoch)
-        ),
+        learning_rates=_compute_rates(schedule, range(0, num_steps, steps_per_epoch)),
         activation_bytes=_measure_activations(
             train_step, state, config.batch_size // num_devices, config.data.image_size
         ),
@@ -153,10 +167,22 @@ def draw_schedule(plan: Plan, config: ConfigDict, title: str) -> bytes:
     at_steps = [*range(0, plan.num_steps, interval), plan.num_steps]  # the end of the last step
     return learning_rate.draw_learning_rate(
         [step / plan.steps_per_epoch for step in at_steps],
-        jax.vmap(schedule)(jnp.array([*at_steps[:-1], plan.num_steps - 1])).tolist(),
+        _compute_rates(schedule, [*at_steps[:-1], plan.num_steps - 1]),
         logarithmic=text_plot.is_logarithmic(plan.learning_rates),
         title=title,
     )
+
+
+def _require_range(name: str, value: float, limits: tuple[float, float]) -> None:
+    low, high = limits
+    if not low <= value <= high:
+        expected = f'at least {low:,} and at most {high:,}'
+        raise InputError(f'{name} = {value}: expected {expected}')
+
+
+def _compute_rates(schedule: Callable, steps: Sequence[int]) -> tuple[float, ...]:
+    """Returns the learning rate at each of the steps."""
+    return tuple(jax.vmap(schedule)(jnp.array(steps, jnp.int32)).tolist())
 
 
 def _measure_data(config: ConfigDict) -> tuple[int, int, int]:

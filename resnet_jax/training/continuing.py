@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 
 from resnet_jax.checkpoints import reading, trained_network
 from resnet_jax.config import checks
-from resnet_jax.config.changes import differences
+from resnet_jax.config.changes import differences, shapes_schedule
+from resnet_jax.console.wording import format_count
 from resnet_jax.data.source import Source
 from resnet_jax.devices import parallel
 from resnet_jax.errors import InputError
@@ -60,6 +61,12 @@ def require_same_run(config: ConfigDict, workdir: Workdir) -> bool:
         lines = [
             f'  {field}: expected {old!r}, found {new!r}' for field, (old, new) in locked.items()
         ]
+        if 'num_epochs' in locked and shapes_schedule(config):
+            lines.append(
+                f'  The learning rates of a {config.schedule.name} schedule depend on num_epochs, '
+                'so another number would contradict the epochs that are done. To train longer, '
+                f'start another run with --config.initial_weights={workdir.path}.'
+            )
         raise InputError(
             f'{workdir.path}: expected the config with which the run started, found other values:\n'
             + '\n'.join(lines)
@@ -68,6 +75,39 @@ def require_same_run(config: ConfigDict, workdir: Workdir) -> bool:
     for field, (old, new) in free.items():
         logging.info('config.%s is now %r, was %r', field, new, old)
     return bool(free)
+
+
+def keep_best_metric(config: ConfigDict, workdir: Workdir) -> ConfigDict:
+    """Returns the config; if there is a run, its own `best_metric` takes the place of 'auto'.
+
+    So a run of an earlier version, which chose the best checkpoint by top-5, continues to do so.
+    """
+    if config.best_metric == 'auto' and workdir.has_run():
+        config = config.copy_and_resolve_references()
+        config.best_metric = workdir.read_config().best_metric
+    return config
+
+
+def warn_of_other_devices(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> None:
+    """Warns in the log if batch norm will compute its statistics over other shares of a batch.
+
+    Args:
+      config: valid config.
+      workdir: folder of the run, with the environment of the last session.
+      mesh: devices of this session.
+    """
+    devices_before = workdir.read_environment().get('devices')
+    if config.model.sync_batch_norm or config.optimizer.frozen == 'backbone':
+        return
+    now = mesh.devices.size
+    if isinstance(devices_before, list) and 0 < len(devices_before) != now:
+        before, part = len(devices_before), config.batch_size // config.optimizer.accumulate_steps
+        logging.warning(
+            'the run continues on %s instead of %d: batch norm computes its statistics over %s '
+            'instead of %d (config.model.sync_batch_norm is False), so the results differ',
+            *(format_count(now, 'device'), before),
+            *(format_count(part // now, 'image'), part // before),
+        )
 
 
 def is_complete(config: ConfigDict, workdir: Workdir, mesh: Mesh) -> bool:
@@ -89,9 +129,9 @@ def say_complete(workdir: Workdir) -> None:
     last = reading.read_metadata(workdir.checkpoints, step)
     assert last.scores is not None  # the last step of a run is always evaluated
     logging.info(
-        '%s: complete, %g epochs are done; validation top-1 %.2f%%, top-5 %.2f%%',
+        '%s: complete, %s done; validation top-1 %.2f%%, top-5 %.2f%%',
         workdir.path,
-        last.epoch,
+        '1 epoch is' if last.epoch == 1 else f'{last.epoch:g} epochs are',
         100 * last.scores['top1'],
         100 * last.scores['top5'],
     )

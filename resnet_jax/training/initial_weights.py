@@ -1,8 +1,11 @@
 """Initial weights of a run, taken from the best checkpoint of another run."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
@@ -14,45 +17,112 @@ from resnet_jax.models import initialization, resnet
 from resnet_jax.storage.workdir import Workdir
 
 
-def read_initial_weights(config: ConfigDict, model: resnet.ResNet, device: jax.Device) -> dict:
+def read_initial_weights(
+    config: ConfigDict, model: resnet.ResNet, class_names: tuple[str, ...], device: jax.Device
+) -> dict:
     """Reads the parameters and statistics of the best checkpoint of `config.initial_weights`.
 
-    If the numbers of classes differ, the head is re-initialised.
+    `config.initial_head` says what becomes of the head.
+
+    Args:
+      config: valid config.
+      model: network that gets the weights.
+      class_names: names of the classes in the data, in index order.
+      device: device for the arrays.
 
     Returns:
       `{'params': ..., 'batch_stats': ...}` of float32.
 
     Raises:
-      InputError: if the networks differ in anything but the head.
+      InputError: if the networks differ in anything but the head, or if the head is to be kept and
+        does not fit.
     """
     pretrained = trained_network.load_trained_network(
-        Workdir(Path(config.initial_weights)),
+        Workdir(Path(os.path.expanduser(config.initial_weights))),  # noqa: PTH111
         'best',
         SingleDeviceSharding(device),
     )
     _require_same_variant(config, pretrained.config)
     variables = pretrained.variables
-    if pretrained.model.num_classes != model.num_classes:
-        logging.info(
-            'the head is re-initialised: %d classes here, %d in %s',
-            model.num_classes,
-            pretrained.model.num_classes,
-            config.initial_weights,
-        )
-        initial = initialization.init_variables(
-            model,
-            config.data.image_size,
-            seed=config.seed,
-            kernel_init=config.model.kernel_init,
-        )
-        params = variables['params'] | {'head': initial['params']['head']}
-        variables = variables | {'params': params}
+    head = _choose_head(config, model, class_names, pretrained)
+    variables = variables | {'params': variables['params'] | {'head': head}}
     expected = initialization.abstract_variables(model, config.data.image_size)
     require_same_arrays(expected, variables, what=config.initial_weights)
     logging.info(
         'starting from the weights of step %d of %s', pretrained.step, config.initial_weights
     )
     return variables
+
+
+def _choose_head(
+    config: ConfigDict,
+    model: resnet.ResNet,
+    class_names: tuple[str, ...],
+    pretrained: trained_network.TrainedNetwork,
+) -> dict[str, Any]:
+    """Returns the parameters of the head: kept, reordered or re-initialised. The log says which.
+
+    Logits without a class name (`config.model.num_classes`) keep their position, or are
+    re-initialised if the trained head lacks them.
+
+    Raises:
+      InputError: if `config.initial_head` is 'keep' and the numbers of logits differ.
+    """
+    where = config.initial_weights
+    trained_head = pretrained.variables['params']['head']
+    if config.initial_head == 'keep':
+        num_logits, num_trained = model.num_classes, pretrained.model.num_classes
+        if num_logits != num_trained:
+            raise InputError(
+                f"config.initial_head = 'keep': expected as many classes as in {where}, that is "
+                f"{num_trained}, found {num_logits}; set it to 'new' to re-initialise the head"
+            )
+        logging.info("the head is kept: config.initial_head is 'keep'")
+        return trained_head
+    initial = initialization.init_variables(
+        model, config.data.image_size, seed=config.seed, kernel_init=config.model.kernel_init
+    )
+    initial_head = initial['params']['head']
+    order = _match_names(class_names, pretrained.class_names)
+    if config.initial_head == 'new' or order is None:
+        reason = _explain_new_head(config, class_names, pretrained.class_names)
+        logging.info('the head is re-initialised: %s', reason)
+        return initial_head
+    if class_names == pretrained.class_names:
+        logging.info('the head is kept: %s has the same classes', where)
+    else:
+        logging.info('the head is reordered: %s has the same classes in another order', where)
+
+    def take(initial_array: np.ndarray, trained_array: jax.Array) -> np.ndarray:
+        size = min(initial_array.shape[-1], trained_array.shape[-1])
+        array = np.array(initial_array)
+        positions = [*order, *range(len(order), size)]
+        array[..., :size] = np.asarray(trained_array)[..., positions]
+        return array
+
+    return jax.tree.map(take, dict(initial_head), dict(trained_head))
+
+
+def _match_names(names: tuple[str, ...], trained: tuple[str, ...]) -> list[int] | None:
+    """Returns the index of each name in `trained`; None unless both have the same names."""
+    if names == trained:
+        return list(range(len(names)))
+    if sorted(names) != sorted(trained) or len(set(names)) < len(names):
+        return None
+    return [trained.index(name) for name in names]
+
+
+def _explain_new_head(config: ConfigDict, names: tuple[str, ...], trained: tuple[str, ...]) -> str:
+    where = config.initial_weights
+    if config.initial_head == 'new':
+        return "config.initial_head is 'new'"
+    if len(names) != len(trained):
+        return f'{len(names)} classes here, {len(trained)} in {where}'
+    index = next(i for i, pair in enumerate(zip(names, trained, strict=True)) if len(set(pair)) > 1)
+    return (
+        f'the classes here are not those in {where}, such as {names[index]!r} and '
+        f"{trained[index]!r} at index {index}; config.initial_head = 'keep' keeps it"
+    )
 
 
 def _require_same_variant(config: ConfigDict, pretrained: ConfigDict) -> None:

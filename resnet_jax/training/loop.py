@@ -8,13 +8,13 @@ from typing import Any
 
 import jax
 from absl import logging
-from clu import metric_writers
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax.checkpoints.format import Metadata, Scores
 from resnet_jax.checkpoints.writing import CheckpointWriter
 from resnet_jax.config import checks
+from resnet_jax.config.leading_metric import leading_metric
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import padding, pipeline, prefetching
@@ -22,12 +22,16 @@ from resnet_jax.data.epochs import compute_image_sizes
 from resnet_jax.devices import backend, parallel, processes
 from resnet_jax.errors import Stopped
 from resnet_jax.models import stacking
-from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.machine import Machine
 from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.monitoring.throughput import InputWait
 from resnet_jax.storage.workdir import Workdir
-from resnet_jax.training.continuing import is_complete, require_same_run, say_complete
+from resnet_jax.training.continuing import (
+    is_complete,
+    keep_best_metric,
+    require_same_run,
+    say_complete,
+)
 from resnet_jax.training.health import make_health_check
 from resnet_jax.training.metrics_logger import MetricsLogger
 from resnet_jax.training.period import Period
@@ -54,6 +58,7 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
     """
     workdir = Workdir(folder)
     had_run = workdir.has_run()
+    config = keep_best_metric(config, workdir)
     changed = had_run and require_same_run(config, workdir)
     mesh = backend.start_devices(config.num_devices, deterministic=config.deterministic)
     checks.validate_shares(config.batch_size, mesh.devices.size, config.optimizer.accumulate_steps)
@@ -76,12 +81,12 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
         state, metadata = initial_state(job)
         if processes.is_first_process():
             write_description(job)
-        keep = config.keep_checkpoints
-        checkpoint_writer = stack.enter_context(CheckpointWriter(workdir.checkpoints, keep=keep))
-        metric_writer = _create_metric_writer(job, screen, metadata.step)
+        leading = leading_metric(config, len(job.train_source.class_names))
+        checkpoint_writer = stack.enter_context(
+            CheckpointWriter(workdir.checkpoints, keep=config.keep_checkpoints, leading=leading)
+        )
         metrics_logger = MetricsLogger(
             workdir,
-            metric_writer,
             screen,
             writes_files=processes.is_first_process(),
             machine_log=_open_machine_log(job, metadata.step),
@@ -90,20 +95,12 @@ def train(config: ConfigDict, folder: Path, screen: Terminal, request: StopReque
             last_step=job.last_step,
             steps_per_epoch=job.steps_per_epoch,
             batch_size=config.batch_size,
+            image_size=config.data.image_size,
+            leading=leading,
         )
         _run_steps(job, state, metadata, metrics_logger, checkpoint_writer)
         checkpoint_writer.wait()
     say_complete(workdir)
-
-
-def _create_metric_writer(
-    job: Job, screen: Terminal, start_step: int
-) -> metric_writers.MetricWriter:
-    """Returns the writer to TensorBoard and the log; it writes in the first process only."""
-    if not processes.is_first_process():
-        return metric_writers.MultiWriter([])
-    folder = str(job.workdir.tensorboard)
-    return tensorboard.create_writer(folder, start_step, with_log=not screen.interactive)
 
 
 def _open_machine_log(job: Job, start_step: int) -> MachineLog | None:
@@ -152,8 +149,8 @@ def _run_steps(
         input_wait.watch(step_metrics)
         if log.is_due(step):
             metrics_logger.log(step, float(job.schedule(step - 1)))
-        stop = _should_stop(job, log.is_due(step))
-        save = stop or epoch_checkpoint.is_due(step) or step_checkpoint.is_due(step)
+        stop = _requested_signal(job, log.is_due(step))
+        save = stop != 0 or epoch_checkpoint.is_due(step) or step_checkpoint.is_due(step)
         if not (save or evaluation.is_due(step) or epoch_end.is_due(step)):
             continue
         with metrics_logger.clock_stopped():
@@ -162,18 +159,21 @@ def _run_steps(
             scores = None
             if evaluation.is_due(step) and not stop:
                 scores = _evaluate(job, state, step, metrics_logger)
-                stop = scores is None
+                stop = _requested_signal(job, False) if scores is None else 0
             if save or stop:
                 writer.save(
                     _state_to_save(job, state), _metadata(job, step, metrics_logger, scores)
                 )
         if stop:
             writer.wait()
-            raise _stopped(job, step)
+            raise _stopped(job, step, stop)
 
 
 def _compile_train_step(job: Job, state: TrainState, start_step: int) -> Callable:
-    """Returns the mapped training step, compiled for the image size of the next epoch."""
+    """Returns the mapped training step, compiled for the image size of the next epoch.
+
+    A call with images of this size runs the program that is compiled here.
+    """
     train_step = make_train_step(job.config, job.model, job.optimizer)
     p_train_step: Any = parallel.p_map(train_step, job.mesh, donate=True)
     size = compute_image_sizes(job.config)[start_step // job.steps_per_epoch]
@@ -196,7 +196,7 @@ def _evaluate_saved_step(
     """
     scores = _evaluate(job, state, step, metrics_logger)
     if scores is None:
-        raise _stopped(job, step)
+        raise _stopped(job, step, _requested_signal(job, False))
     writer.replace(_state_to_save(job, state), _metadata(job, step, metrics_logger, scores))
 
 
@@ -215,23 +215,22 @@ def _evaluate(
     return {'top5': result.top5, 'top1': result.top1, 'loss': result.loss}
 
 
-def _should_stop(job: Job, may_ask_others: bool) -> bool:
-    """Returns whether a process was asked to stop; the answer is the same in all processes.
+def _requested_signal(job: Job, may_ask_others: bool) -> int:
+    """Returns the number of a signal that asked a process to stop, or 0; the same in all processes.
 
     Several processes exchange their requests only where `may_ask_others` is true.
     """
-    requested = job.request.signal is not None
+    received = int(job.request.signal or 0)
     if jax.process_count() == 1:
-        return requested
-    return may_ask_others and processes.any_process(requested)
+        return received
+    return processes.largest(received) if may_ask_others else 0
 
 
-def _stopped(job: Job, step: int) -> Stopped:
-    received = job.request.signal or signal.SIGTERM
+def _stopped(job: Job, step: int, number: int) -> Stopped:
     return Stopped(
-        received,
-        f'{job.workdir.path}: stopped by {received.name} at step {step} of {job.last_step}, which '
-        'is saved; the same command continues from there',
+        number,
+        f'{job.workdir.path}: stopped by {signal.Signals(number).name} at step {step} of '
+        f'{job.last_step}, which is saved; the same command continues from there',
     )
 
 

@@ -21,31 +21,34 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
 
     Args:
       config: complete config, of which `schedule`, `num_epochs` and the learning rate are read.
-      steps_per_epoch: number of steps in an epoch.
+      steps_per_epoch: number of steps in an epoch. The run has less than 2**31 steps
+        (`checks.validate_num_steps`); the warm-up and the boundaries can lie after its end.
     """
     peak, schedule = config.optimizer.learning_rate, config.schedule
+    num_steps = config.num_epochs * steps_per_epoch
     warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
     match schedule.name:
         case 'step':
             boundaries = {
                 round(epoch * steps_per_epoch): schedule.factor
                 for epoch in schedule.boundaries_epochs
+                if epoch < config.num_epochs
             }
             main = optax.piecewise_constant_schedule(peak, boundaries)
         case 'exponential':
             main = optax.exponential_decay(peak, steps_per_epoch, schedule.factor, staircase=True)
         case 'cosine':
-            decay_steps = max(config.num_epochs * steps_per_epoch - warmup_steps, 1)
-            cosine = optax.cosine_decay_schedule(peak, decay_steps)
+            start = min(warmup_steps, num_steps)
+            cosine = optax.cosine_decay_schedule(peak, max(num_steps - start, 1))
 
             def main(step: int) -> jnp.ndarray:
-                return cosine(jnp.maximum(step - warmup_steps, 0))
+                return cosine(jnp.maximum(step - start, 0))
 
         case 'constant':
             main = optax.constant_schedule(peak)
 
     def learning_rate(step: int) -> jnp.ndarray:
-        warmup = jnp.minimum((jnp.asarray(step) + 1) / max(warmup_steps, 1), 1)
+        warmup = jnp.minimum((jnp.asarray(step) + 1) / float(max(warmup_steps, 1)), 1)
         return jnp.asarray(main(step) * warmup, jnp.float32)
 
     return learning_rate

@@ -13,6 +13,7 @@ from resnet_jax.checkpoints.format import Metadata
 from resnet_jax.checkpoints.recovery import restore_newest
 from resnet_jax.config import checks
 from resnet_jax.console.signals import StopRequest
+from resnet_jax.console.wording import format_count
 from resnet_jax.data.epochs import compute_steps_per_epoch
 from resnet_jax.data.source import Source
 from resnet_jax.data.sources import registry
@@ -22,7 +23,8 @@ from resnet_jax.models import initialization, resnet, stacking
 from resnet_jax.monitoring import environment
 from resnet_jax.storage.workdir import Workdir
 from resnet_jax.training import initial_weights, optimizers, schedules
-from resnet_jax.training.continuing import require_same_data
+from resnet_jax.training.advice import list_warnings
+from resnet_jax.training.continuing import require_same_data, warn_of_other_devices
 from resnet_jax.training.state import TrainState, abstract_state, create_state
 
 
@@ -77,6 +79,7 @@ def prepare_job(config: ConfigDict, workdir: Workdir, mesh: Mesh, request: StopR
     )
     require_same_data(config, workdir, train_source, validation_source)
     steps_per_epoch = compute_steps_per_epoch(train_source.num_examples, config.batch_size)
+    checks.validate_num_steps(config, steps_per_epoch)
     model = resnet.create_model(config, len(train_source.class_names), axis_name=parallel.AXIS)
     schedule = schedules.make_schedule(config, steps_per_epoch)
     return Job(
@@ -125,6 +128,8 @@ def _restore_state(job: Job) -> tuple[TrainState, Metadata] | None:
         return None
     state, metadata = restored
     logging.info('%s: continuing from step %d', job.workdir.path, metadata.step)
+    if metadata.step and processes.is_first_process():
+        warn_of_other_devices(job.config, job.workdir, job.mesh)
     if any(job.model.num_scanned):
         on_host = jax.device_get(state)  # arrays of several processes cannot be moved directly
         stacked = stacking.stack_blocks(on_host, job.model.num_scanned)
@@ -137,7 +142,7 @@ def _create_state(job: Job) -> TrainState:
     config = job.config
     if config.initial_weights:
         variables = initial_weights.read_initial_weights(
-            config, job.model, job.mesh.local_devices[0]
+            config, job.model, job.train_source.class_names, job.mesh.local_devices[0]
         )
     else:
         variables = initialization.init_variables(
@@ -160,27 +165,26 @@ def write_description(job: Job) -> None:
     job.workdir.write_environment(
         environment.describe_environment(devices) | {'num_examples': num_examples}
     )
-    unreached = schedules.unreached_boundaries(config)
-    if unreached:
-        logging.info(
-            'config.schedule.boundaries_epochs: %s have no effect in a run of %d epochs',
-            ', '.join(f'{epoch:g}' for epoch in unreached),
-            config.num_epochs,
-        )
+    for warning in list_warnings(config, num_examples[0], job.steps_per_epoch):
+        logging.warning('%s', warning)
+    logging.info('%s', _describe_job(job))
+
+
+def _describe_job(job: Job) -> str:
+    """Returns what is trained, on what and where, in one line."""
+    config, devices = job.config, list(job.mesh.devices.flat)
     params = initialization.abstract_variables(job.model, config.data.image_size)['params']
-    logging.info(
-        'ResNet-%d v2 (%s), %s parameters; %s: %d training examples, %d classes; '
-        '%d epochs of %d steps of %d images on %d devices (%s); writing to %s',
-        config.model.depth,
-        config.model.variant,
-        f'{sum(math.prod(array.shape) for array in jax.tree.leaves(params)):,}',
-        config.data.dir if config.data.source == 'folder' else config.data.name,
-        job.train_source.num_examples,
-        len(class_names),
-        config.num_epochs,
-        job.steps_per_epoch,
-        config.batch_size,
-        len(devices),
-        devices[0].device_kind,
-        job.workdir.path,
+    num_params = sum(math.prod(array.shape) for array in jax.tree.leaves(params))
+    data = config.data.dir if config.data.source == 'folder' else config.data.name
+    counts = [
+        format_count(config.num_epochs, 'epoch'),
+        format_count(job.steps_per_epoch, 'step'),
+        format_count(config.batch_size, 'image'),
+    ]
+    return (
+        f'ResNet-{config.model.depth} v2 ({config.model.variant}), {num_params:,} parameters; '
+        f'{data}: {format_count(job.train_source.num_examples, "training example")}, '
+        f'{format_count(len(job.train_source.class_names), "class", "classes")}; '
+        f'{" of ".join(counts)} on {format_count(len(devices), "device")} '
+        f'({devices[0].device_kind}); writing to {job.workdir.path}'
     )

@@ -18,6 +18,9 @@ from resnet_jax.evaluation import metrics
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.training.state import TrainState
 
+MAX_UNROLLED_PARTS = 16
+"""Largest number of parts of a batch that CPUs process without a loop."""
+
 
 def make_train_step(
     config: ConfigDict, model: ResNet, optimizer: optax.GradientTransformation
@@ -36,6 +39,7 @@ def make_train_step(
     A frozen backbone computes as in evaluation, and its running statistics do not change.
     """
     num_parts = config.optimizer.accumulate_steps
+    is_frozen = config.optimizer.frozen == 'backbone'
 
     def train_step(
         state: TrainState, batch: dict[str, jax.Array]
@@ -47,7 +51,7 @@ def make_train_step(
             logits, updates = model.apply(
                 {'params': params, 'batch_stats': batch_stats},
                 part['image'],
-                train=config.optimizer.frozen == 'none',
+                train=not is_frozen,
                 mutable=['batch_stats'],
             )
             losses = metrics.compute_cross_entropy(logits, part['label'], config.label_smoothing)
@@ -61,14 +65,17 @@ def make_train_step(
         )
         gradients, batch_stats = lax.pmean((gradients, batch_stats), AXIS)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if is_frozen:  # copied: the sum with 0 and the mean over devices can change bits
+            params, batch_stats = state.params | {'head': params['head']}, state.batch_stats
         state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
         if config.ema_decay:
-            state = _update_averages(state, config.ema_decay)
+            state = _update_averages(state, config.ema_decay, is_frozen)
         return state, metrics.TrainMetrics.gather(
             logits=logits, losses=losses, labels=batch['label'], mask=mask, axis_name=AXIS
         )
@@ -89,8 +96,8 @@ def _sum_over_parts(
 
     parts = jax.tree.map(lambda array: array.reshape(num_parts, -1, *array.shape[1:]), batch)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    # XLA has no fast convolutions inside loops for CPUs.
-    unroll = jax.default_backend() == 'cpu'
+    # XLA has no fast convolutions inside loops for CPUs, but compiles each unrolled part.
+    unroll = jax.default_backend() == 'cpu' and num_parts <= MAX_UNROLLED_PARTS
     (gradients, batch_stats), outputs = lax.scan(
         add_part, (zeros, state.batch_stats), parts, unroll=unroll
     )
@@ -98,17 +105,23 @@ def _sum_over_parts(
     return gradients, (batch_stats, logits, losses)
 
 
-def _update_averages(state: TrainState, decay: float) -> TrainState:
+def _update_averages(state: TrainState, decay: float, is_frozen: bool) -> TrainState:
     """Moves the averages towards the current values, faster during the first steps.
 
     The decay is `min(decay, (1 + step) / (10 + step))`, as in TensorFlow's
-    `ExponentialMovingAverage` with `num_updates`.
+    `ExponentialMovingAverage` with `num_updates`. What is frozen is copied, because the average of
+    equal numbers differs from them by rounding.
     """
     step_decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
 
     def average(old: Any, new: Any) -> Any:
         return jax.tree.map(lambda old, new: step_decay * old + (1 - step_decay) * new, old, new)
 
+    if is_frozen:
+        head = average(state.ema_params['head'], state.params['head'])
+        return state.replace(
+            ema_params=state.params | {'head': head}, ema_batch_stats=state.batch_stats
+        )
     return state.replace(
         ema_params=average(state.ema_params, state.params),
         ema_batch_stats=average(state.ema_batch_stats, state.batch_stats),

@@ -1,33 +1,11 @@
 """The config schema, the config files, and their validation."""
 
-import importlib.util
-import json
-from pathlib import Path
-
 import pytest
+from support.configs import CONFIGS, digits_config, load
 
-from resnet_jax.config import checks, data_sets, schema, serialization
-from resnet_jax.config.changes import differences
+from resnet_jax.config import checks, data_sets, schema
 from resnet_jax.config.depths import cifar_blocks
 from resnet_jax.errors import InputError
-
-CONFIGS = sorted((Path(__file__).parents[2] / 'configs').glob('[!_]*.py'))
-
-
-def load(name, *data):
-    path = CONFIGS[0].parent / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*data)
-
-
-def digits_config(**changes):
-    """Returns the digits config with changes; `__` in a name stands for the dot of a field."""
-    config = data_sets.use_data(schema.get_config(), 'digits')
-    config.batch_size, config.schedule.name = 128, 'step'
-    config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in changes.items()})
-    return config
 
 
 def test_there_is_a_config_for_each_network_of_the_issue():
@@ -40,11 +18,14 @@ def test_there_is_a_config_for_each_network_of_the_issue():
 def test_a_config_is_valid_on_its_own_and_with_every_data_set(name):
     default = load(name)
     checks.validate(default)
-    assert default.data.name == ('cifar10' if name.startswith('cifar10') else 'imagenet2012')
+    names = {'folder': '', 'cifar10': 'cifar10'}
+    assert default.data.name == names.get(name.split('_')[0], 'imagenet2012')
     for data in data_sets.DATA_SETS:
         config = load(name, data)
         checks.validate(config)
         assert config.data.name == data
+        assert config.data.source == ('digits' if data == 'digits' else 'tfds')
+        assert (config.data.validation_fraction, config.data.exif_orientation) == (0.0, False)
         assert config.model.depth == default.model.depth
         fields = schema.flatten(config)
         assert set(fields) == set(schema.flatten(schema.get_config()))
@@ -150,7 +131,7 @@ NAN, INF = float('nan'), float('inf')
 
 INVALID = [
     ('seed', -1, 'at least 0'),
-    ('seed', 2**31, 'below 2'),
+    ('seed', 2**31 - 1, 'at most 2,147,483,646'),
     ('num_epochs', 0, 'at least 1'),
     ('batch_size', 0, 'at least 1'),
     ('optimizer.accumulate_steps', 0, 'at least 1'),
@@ -163,7 +144,7 @@ INVALID = [
     ('model.dtype', 'float16', 'float32, bfloat16'),
     ('model.width', 0, 'at least 1'),
     ('model.num_classes', -1, 'at least 0'),
-    ('model.batch_norm_momentum', 1.0, 'below 1'),
+    ('model.batch_norm_momentum', 1.0, 'at most 0.999999'),
     ('model.batch_norm_epsilon', -1e-5, 'at least 0'),
     ('model.kernel_init', 'he', 'he_fan_out, he_fan_in, mxnet_2016'),
     ('data.source', 'files', 'digits, tfds, folder'),
@@ -176,24 +157,27 @@ INVALID = [
     ('data.mean', (1.0, 2.0, 'x'), '3 numbers'),
     ('data.mean', (NAN, 0.0, 0.0), 'numbers'),
     ('data.std', (1.0, 2.0, 3.0, 4.0), '3 numbers'),
-    ('data.std', (1.0, 0.0, 1.0), 'more than 0'),
+    ('data.std', (1.0, 0.0, 1.0), 'at least 0.001'),
     ('data.std', (1.0, NAN, 1.0), 'numbers'),
     ('data.std', (1.0, 1.0, INF), 'numbers'),
-    ('optimizer.learning_rate', 0.0, 'more than 0'),
-    ('optimizer.learning_rate', NAN, 'more than 0'),
-    ('optimizer.learning_rate', INF, 'more than 0'),
-    ('optimizer.momentum', 1.0, 'below 1'),
+    ('optimizer.learning_rate', 0.0, 'at least 1e-30'),
+    ('optimizer.learning_rate', NAN, 'at least 1e-30'),
+    ('optimizer.learning_rate', INF, 'at most 1e+30'),
+    ('optimizer.momentum', 1.0, 'at most 0.999999'),
     ('optimizer.weight_decay', -0.1, 'at least 0'),
     ('optimizer.weight_decay', NAN, 'at least 0'),
     ('optimizer.gradient_clip', -1.0, 'at least 0'),
     ('optimizer.gradient_clip_kind', 'norm', 'global_norm, value'),
     ('optimizer.frozen', 'head', 'none, backbone'),
     ('optimizer.frozen', 'backbone', 'config.initial_weights'),
-    ('label_smoothing', 1.0, 'below 1'),
+    ('initial_head', 'old', 'auto, keep, new'),
+    ('initial_head', 'keep', 'config.initial_weights'),
+    ('initial_head', 'new', 'config.initial_weights'),
+    ('label_smoothing', 1.0, 'at most 0.999999'),
     ('ema_decay', -0.5, 'at least 0'),
     ('schedule.name', 'linear', 'step, exponential, cosine, constant'),
-    ('schedule.factor', 0.0, 'more than 0'),
-    ('schedule.factor', INF, 'more than 0'),
+    ('schedule.factor', 0.0, 'at least 1e-06'),
+    ('schedule.factor', INF, 'at most 1,000'),
     ('schedule.boundaries_epochs', (10, 5), 'strictly increasing'),
     ('schedule.boundaries_epochs', (5, 5), 'strictly increasing'),
     ('schedule.boundaries_epochs', (0, 5), 'above 0'),
@@ -219,7 +203,7 @@ def test_an_invalid_value_is_refused_by_name_with_what_is_allowed(field, value, 
     assert allowed in str(refusal.value)
 
 
-@pytest.mark.parametrize('devices', [1, 2, 4, 128])
+@pytest.mark.parametrize('devices', [1, 2, 4, 64])
 def test_a_batch_that_the_devices_can_share_is_valid(devices):
     checks.validate(digits_config(num_devices=devices))
 
@@ -244,106 +228,28 @@ def test_a_field_that_is_missing_is_refused():
         checks.validate(config)
 
 
-@pytest.mark.parametrize('name', [path.stem for path in CONFIGS])
-def test_a_config_is_the_same_after_writing_and_reading_json(name):
-    config = load(name)
-    reread = serialization.from_json(serialization.to_json(config), where='config.json')
-    fields = schema.flatten(reread)
-    assert fields == schema.flatten(config)
-    assert {k: type(v) for k, v in fields.items()} == {
-        k: type(v) for k, v in schema.flatten(config).items()
-    }
-
-
-def test_json_without_a_field_takes_the_default():
-    config = serialization.from_json('{"seed": 3}', where='config.json')
-    defaults = schema.flatten(schema.get_config())
-    assert schema.flatten(config) == defaults | {'seed': 3}
-
-
-@pytest.mark.parametrize(
-    ('text', 'reason'),
-    [
-        ('', 'JSON'),
-        ('seed: 0', 'JSON'),
-        ('{"seed": 0', 'JSON'),
-        ('[1, 2]', 'JSON'),
-        ('3', 'JSON'),
-        ('null', 'JSON'),
-        ('[' * 100_000, 'JSON'),
-        ('{"model": ' * 900 + '1' + '}' * 900, 'config'),
-        ('{"seed": ' + '[' * 900 + ']' * 900 + '}', 'config'),
-        ('{"seed": 1' + '0' * 5000 + '}', 'JSON'),
-        ('{"sed": 0}', 'config.sed: there is no such field; did you mean seed'),
-        ('{"model": {"dept": 18}}', 'config.model.dept: there is no such field'),
-        ('{"model": 18}', 'config.model'),
-        ('{"seed": {"x": 1}}', 'config.seed.x'),
-        ('{"seed": "0"}', "config.seed = '0': expected a"),
-        ('{"seed": null}', 'config.seed = None: expected a'),
-        ('{"seed": true}', 'config.seed = True: expected a'),
-        ('{"seed": 0.5}', 'config.seed = 0.5: expected a'),
-        ('{"optimizer": {"learning_rate": true}}', 'config.optimizer.learning_rate = True'),
-        ('{"optimizer": {"learning_rate": NaN}}', 'config.optimizer.learning_rate = nan'),
-        ('{"optimizer": {"learning_rate": 1' + '0' * 400 + '}}', 'config.optimizer.learning_rate'),
-        ('{"data": {"mean": "abc"}}', "config.data.mean = 'abc'"),
-        ('{"data": {"mean": [1, 2]}}', 'config.data.mean = (1, 2)'),
-        ('{"batch_size": -4}', 'config.batch_size = -4'),
-    ],
-    ids=lambda value: value[:30],
-)
-def test_a_file_that_is_not_a_config_is_refused(text, reason):
+@pytest.mark.parametrize('name', ['a\0b', '\ud800', 'x\ud800y'])
+@pytest.mark.parametrize('field', checks.PATHS)
+def test_a_path_that_no_file_can_have_is_refused(field, name):
     with pytest.raises(InputError) as refusal:
-        serialization.from_json(text, where='runs/x/config.json')
-    assert reason in str(refusal.value)
-    if reason == 'JSON':
-        assert 'runs/x/config.json' in str(refusal.value)
+        checks.validate(digits_config(**{field.replace('.', '__'): name}))
+    assert f'config.{field} = {name!r}: expected a path' in str(refusal.value)
+    str(refusal.value).encode()
 
 
-def test_a_config_is_written_as_plain_json():
-    written = json.loads(serialization.to_json(load('resnet18')))
-    assert written['model']['depth'] == 18
-    assert written['schedule']['boundaries_epochs'] == [10, 20, 27]
+@pytest.mark.parametrize('name', ['a\0b', '\udcff', 'a\nb', 'a\rb', '\u2028', '\x1b[2J', '\x85'])
+@pytest.mark.parametrize('field', ['data.name', 'data.train_split', 'data.validation_split'])
+def test_a_name_that_cannot_be_written_in_one_line_of_text_is_refused(field, name):
+    with pytest.raises(InputError) as refusal:
+        checks.validate(digits_config(**{field.replace('.', '__'): name}))
+    assert f'config.{field} = {name!r}: expected text without control' in str(refusal.value)
+    str(refusal.value).encode()
 
 
-@pytest.mark.parametrize(
-    ('field', 'value'),
-    [
-        ('num_devices', 2),
-        ('log_every_steps', 5),
-        ('evaluate_every_epochs', 2),
-        ('checkpoint_every_epochs', 2),
-        ('keep_checkpoints', 0),
-        ('data__dir', 'elsewhere'),
-        ('data__num_threads', 2),
-        ('data__prefetch_batches', 5),
-        ('num_epochs', 1000),
-    ],
-)
-def test_a_continued_run_may_change(field, value):
-    free, locked = differences(digits_config(), digits_config(**{field: value}))
-    assert list(free) == [field.replace('__', '.')]
-    assert free[field.replace('__', '.')][1] == value
-    assert locked == {}
+def test_names_in_other_scripts_are_valid():
+    checks.validate(digits_config(data__name='Äpfel und 果物\u3000à la carte'))
 
 
-@pytest.mark.parametrize(
-    ('field', 'old', 'new'),
-    [
-        ('seed', 0, 1),
-        ('batch_size', 128, 64),
-        ('num_epochs', 20, 19),
-        ('model.depth', 18, 34),
-        ('model.dtype', 'float32', 'bfloat16'),
-        ('data.mean', (77.9, 77.9, 77.9), (0.0, 0.0, 0.0)),
-        ('data.shuffle_group_files', 8, 16),
-        ('optimizer.learning_rate', 0.1, 0.2),
-        ('schedule.boundaries_epochs', (10, 15), (10,)),
-    ],
-)
-def test_a_continued_run_may_not_change(field, old, new):
-    before, after = (digits_config(**{field.replace('.', '__'): value}) for value in (old, new))
-    assert differences(before, after) == ({}, {field: (old, new)})
-
-
-def test_equal_configs_do_not_differ():
-    assert differences(digits_config(), digits_config()) == ({}, {})
+def test_a_number_that_python_cannot_print_is_refused():
+    with pytest.raises(InputError, match='config.seed = a number of thousands of digits'):
+        checks.validate(digits_config(seed=10**5000))

@@ -1,11 +1,13 @@
 """Training command in separate processes, and readers of the files that it writes."""
 
+import atexit
 import csv
 import io
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -34,19 +36,114 @@ class FakeTerminal(io.StringIO):
         return True
 
 
-def start(config, workdir, *flags, **environment):
+def start(config, workdir, *flags, program=('-m', 'resnet_jax.main')):
     """Starts the command as a user does, without the settings of the test process."""
     unset = ('NPROC', 'XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
-    variables = {key: value for key, value in os.environ.items() if key not in unset}
     return subprocess.Popen(
-        [sys.executable, '-m', 'resnet_jax.main', f'--config={config}', f'--workdir={workdir}']
-        + list(flags),
+        [sys.executable, *program, f'--config={config}', f'--workdir={workdir}', *flags],
         cwd=ROOT,
-        env=variables | environment,
+        env={key: value for key, value in os.environ.items() if key not in unset},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+_PREAMBLE = """
+import os, runpy, signal, threading
+from resnet_jax.checkpoints.writing import CheckpointWriter
+from resnet_jax.training import loop
+from resnet_jax.training.metrics_logger import MetricsLogger
+
+# Tests that run under nohup or in the background of a script ignore these.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def halt():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def halt_before(owner, name, is_moment, continues=lambda *_: True):
+    function = getattr(owner, name)
+    def halting(*arguments, **options):
+        if is_moment(*arguments):
+            halt()
+            while not continues(*arguments):
+                threading.Event().wait(0.01)
+        return function(*arguments, **options)
+    setattr(owner, name, halting)
+
+def always(*_):
+    return True
+"""
+
+BEFORE_THE_START = """
+halt_before(loop, 'prepare_job', always, lambda _, __, ___, request: request.signal)
+"""
+BEFORE_COMPILING = """
+halt_before(loop, '_compile_train_step', always, lambda job, *_: job.request.signal)
+"""
+"""At these two moments, the command waits for a signal before it goes on."""
+
+WHILE_COMPILING_FOREVER = """
+loop._compile_train_step = lambda *_: (halt(), threading.Event().wait())
+"""
+
+
+def in_step(step):
+    return f"halt_before(MetricsLogger, 'add', lambda _, step, *__: step == {step})"
+
+
+def before_saving(step):
+    return f"halt_before(CheckpointWriter, 'save', lambda _, __, data: data.step == {step})"
+
+
+def while_saving(step):
+    """Returns the moment when the devices are done with a checkpoint that is not yet written."""
+    return f"""
+save = CheckpointWriter.save
+def save_and_halt(self, state, metadata):
+    save(self, state, metadata)
+    if metadata.step == {step}:
+        halt()
+CheckpointWriter.save = save_and_halt
+"""
+
+
+def after_saving(step):
+    """Returns the moment when a checkpoint is on the disk and the next one is not begun."""
+    return while_saving(step).replace('halt()', 'self.wait(); halt()')
+
+
+def start_and_halt(moment, config, workdir, *flags):
+    """Starts the command and returns once it has halted itself at a moment; SIGCONT continues it.
+
+    Args:
+      moment: one of the moments above.
+      config: as in `start`.
+      workdir: as in `start`.
+      flags: as in `start`.
+    """
+    code = f"{_PREAMBLE}{moment}\nrunpy.run_module('resnet_jax.main', run_name='__main__')"
+    process = start(config, workdir, *flags, program=('-c', code))
+    atexit.register(process.kill)  # a test that fails may never continue it
+    options = os.WSTOPPED | os.WEXITED | os.WNOWAIT
+    if os.waitid(os.P_PID, process.pid, options).si_code != os.CLD_STOPPED:
+        raise AssertionError(process.communicate()[0])
+    return process
+
+
+def wait_until_received(number, process):
+    """Waits until a running process has received a signal, which can then be sent again."""
+
+    def is_received():
+        status = Path(f'/proc/{process.pid}/status').read_text()
+        return not any(
+            int(line.split()[1], 16) >> (number - 1) & 1
+            for line in status.splitlines()
+            if line.startswith(('SigPnd', 'ShdPnd'))
+        )
+
+    wait_until(is_received, process)
 
 
 def finish(process, status=0, seconds=240):

@@ -44,6 +44,14 @@ def make_config(initial_weights, **fields):
     return config
 
 
+FROZEN = {
+    'optimizer__frozen': 'backbone',
+    'optimizer__weight_decay': 0.01,
+    'optimizer__decay_all_parameters': True,
+    'ema_decay': 0.97,
+}
+
+
 def train(folder, config):
     loop.train(config, folder, Terminal(io.StringIO()), StopRequest())
 
@@ -65,16 +73,17 @@ def backbone(tmp_path_factory):
 def frozen(backbone, tmp_path_factory):
     """Run of two epochs with a frozen backbone, and all options that could change the backbone."""
     folder = tmp_path_factory.mktemp('runs') / 'frozen'
-    fields = {'weight_decay': 0.01, 'decay_all_parameters': True, 'frozen': 'backbone'}
-    train(folder, make_config(backbone, **{f'optimizer__{k}': v for k, v in fields.items()}))
+    train(folder, make_config(backbone, **FROZEN))
     return folder
 
 
 def test_a_frozen_backbone_keeps_every_bit_and_its_statistics(backbone, frozen):
     before, after = read_state(backbone, 0), read_state(frozen, 10)
-    for part in before['params'].keys() - {'head'}:
-        jax.tree.map(np.testing.assert_array_equal, before['params'][part], after['params'][part])
-    jax.tree.map(np.testing.assert_array_equal, before['batch_stats'], after['batch_stats'])
+    for prefix in ('', 'ema_'):
+        params, batch_stats = after[f'{prefix}params'], after[f'{prefix}batch_stats']
+        for part in before['params'].keys() - {'head'}:
+            jax.tree.map(np.testing.assert_array_equal, before['params'][part], params[part])
+        jax.tree.map(np.testing.assert_array_equal, before['batch_stats'], batch_stats)
 
 
 def test_the_head_alone_learns(frozen):
@@ -84,10 +93,8 @@ def test_the_head_alone_learns(frozen):
 
 
 def test_a_frozen_run_continues_as_if_it_had_not_stopped(backbone, frozen, tmp_path):
-    fields = {'weight_decay': 0.01, 'decay_all_parameters': True, 'frozen': 'backbone'}
-    fields = {f'optimizer__{key}': value for key, value in fields.items()}
     for num_epochs in (1, 2):
-        train(tmp_path / 'run', make_config(backbone, **fields, num_epochs=num_epochs))
+        train(tmp_path / 'run', make_config(backbone, **FROZEN, num_epochs=num_epochs))
     assert_same_state(tmp_path / 'run', frozen, 10)
 
 

@@ -31,7 +31,7 @@ from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import pipeline
 from resnet_jax.errors import InputError, RunFailed, Stopped
-from resnet_jax.training import loop, metrics_logger
+from resnet_jax.training import loop, metrics_logger, schedules
 from resnet_jax.training.metrics_logger import MetricsLogger
 
 COLUMNS = [
@@ -136,9 +136,15 @@ def test_there_is_a_row_for_every_evaluation(straight_run):
 
 
 def test_tensorboard_has_the_scalars(straight_run):
-    for tag in ('train_loss', 'train_top1', 'train_top5', 'learning_rate', 'images_per_second'):
+    for tag in (
+        'train/loss',
+        'train/top1',
+        'train/top5',
+        'train/learning_rate',
+        'machine/images_per_second',
+    ):
         assert read_tensorboard_steps(straight_run, tag) == [2, 4, 6, 8, 10]
-    for tag in ('validation_loss', 'validation_top1', 'validation_top5'):
+    for tag in ('validation/loss', 'validation/top1', 'validation/top5'):
         assert read_tensorboard_steps(straight_run, tag) == [5, 10]
 
 
@@ -196,6 +202,7 @@ def test_free_fields_are_logged_and_written(one_epoch, tmp_path, caplog):
     assert config['data']['prefetch_batches'] == 1
     for field in ('num_epochs', 'num_devices', 'log_every_steps', 'data.num_threads'):
         assert f'config.{field} is now' in caplog.text
+    assert 'the run continues on 2 devices instead of 4: batch norm computes' in caplog.text
     environment = json.loads((folder / 'environment.json').read_text())
     assert len(environment['devices']) == 2
     assert [row['step'] for row in read_rows(folder)] == ['5', '10']
@@ -299,7 +306,7 @@ def test_on_a_terminal_a_progress_line_is_replaced_and_taken_away(one_epoch, tmp
     ]
     for line in lines:
         assert re.fullmatch(
-            r'epoch .* of 2   loss \d\.\d{4}   top-5 \d+\.\d\d%   [\d,]+ images/s   .* left', line
+            r'epoch .* of 2   loss \d\.\d{4}   top-1 \d+\.\d\d%   [\d,]+ images/s   .* left', line
         )
 
 
@@ -351,20 +358,21 @@ def test_numbers_that_are_not_finite_stop_the_run_and_are_never_saved(
     assert_same_state(folder, straight_run, 10)
 
 
-def test_a_learning_rate_that_makes_the_loss_nan_stops_the_run(tmp_path, caplog):
-    fields = {
-        'schedule__name': 'step',
-        'schedule__factor': 1e30,
-        'schedule__boundaries_epochs': (1.0,),
-        'log_every_steps': 1,
-    }
+def test_a_learning_rate_that_makes_the_loss_nan_stops_the_run(tmp_path, caplog, monkeypatch):
+    make_schedule = schedules.make_schedule
+
+    def make_exploding_schedule(*arguments):
+        schedule = make_schedule(*arguments)
+        return lambda step: jnp.where(step < 5, schedule(step), 1e30)
+
+    monkeypatch.setattr(schedules, 'make_schedule', make_exploding_schedule)
     failures = []
     for _ in range(2):
         with (
             caplog.at_level(logging.INFO, logger='absl'),
             pytest.raises(RunFailed, match='expected a finite loss, found (nan|inf)') as failure,
         ):
-            train(tmp_path, **fields)
+            train(tmp_path, log_every_steps=1)
         failures.append(str(failure.value))
         assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['5']
         assert [row['step'] for row in read_rows(tmp_path)] == ['5']
@@ -410,7 +418,7 @@ def test_a_run_that_was_stopped_in_an_evaluation_repeats_it(
         assert reading.read_metadata(folder / 'checkpoints', step) == (
             reading.read_metadata(straight_run / 'checkpoints', step)
         )
-    for tag in ('train_loss', 'validation_loss'):
+    for tag in ('train/loss', 'validation/loss'):
         assert read_tensorboard_steps(folder, tag) == read_tensorboard_steps(straight_run, tag)
 
 
@@ -441,12 +449,26 @@ def test_a_request_before_the_first_step_leaves_nothing_to_continue(tmp_path):
     assert not (tmp_path / 'run' / 'config.json').exists()
 
 
-def test_the_step_compiles_while_the_first_batch_is_made(tmp_path, monkeypatch, caplog):
+def test_the_step_that_is_compiled_while_the_first_batch_is_made_is_the_one_that_is_called(
+    tmp_path, monkeypatch, caplog
+):
     compiled = threading.Event()
     compile_step, make_batches = loop._compile_train_step, pipeline.train_batches
+    make_step, num_traces = loop.make_train_step, []
+
+    def make_and_count_traces(*arguments):
+        train_step = make_step(*arguments)
+
+        def counted(state, batch):
+            num_traces.append(1)
+            return train_step(state, batch)
+
+        return counted
 
     def compile_and_tell(*arguments):
-        compiled_step = compile_step(*arguments)
+        with jax.log_compiles(), caplog.at_level(logging.WARNING):
+            compiled_step = compile_step(*arguments)
+        assert caplog.text.count('Finished XLA compilation') == 1
         compiled.set()
 
         def p_train_step(state, batch):
@@ -459,13 +481,12 @@ def test_the_step_compiles_while_the_first_batch_is_made(tmp_path, monkeypatch, 
         assert compiled.wait(timeout=100)
         yield from make_batches(*arguments, **options)
 
+    monkeypatch.setattr(loop, 'make_train_step', make_and_count_traces)
     monkeypatch.setattr(loop, '_compile_train_step', compile_and_tell)
     monkeypatch.setattr(pipeline, 'train_batches', wait_and_make_batches)
     train(tmp_path, num_epochs=1)
-    assert 'Finished XLA compilation' not in caplog.text
-    with jax.log_compiles():
-        jax.jit(lambda x: x + 1)(1)
-    assert 'Finished XLA compilation' in caplog.text
+    assert caplog.text.count('Finished XLA compilation') == 1
+    assert len(num_traces) == 1
 
 
 def test_scalars_are_on_the_disk_before_the_next_checkpoint(tmp_path, monkeypatch):
@@ -473,7 +494,7 @@ def test_scalars_are_on_the_disk_before_the_next_checkpoint(tmp_path, monkeypatc
     on_disk = {}
 
     def look_and_save(self, state, metadata):
-        on_disk[metadata.step] = read_tensorboard_steps(tmp_path, 'train_loss')
+        on_disk[metadata.step] = read_tensorboard_steps(tmp_path, 'train/loss')
         save(self, state, metadata)
 
     def write_slowly(self, step, scalars):
@@ -491,7 +512,7 @@ def test_tensorboard_drops_the_steps_of_a_run_that_saved_nothing(tmp_path, monke
         poison_the_weights_after(3, patch)
         train(tmp_path, num_epochs=1, log_every_steps=1)
     train(tmp_path, num_epochs=1, log_every_steps=1)
-    assert read_tensorboard_steps(tmp_path, 'train_loss') == [1, 2, 3, 4, 5]
+    assert read_tensorboard_steps(tmp_path, 'train/loss') == [1, 2, 3, 4, 5]
 
 
 def test_a_run_is_not_continued_on_other_data(tmp_path):

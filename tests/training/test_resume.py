@@ -1,25 +1,29 @@
 """A run that is killed and continued equals an undisturbed run, bit for bit."""
 
 import json
-import random
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from support.running import (
+    BEFORE_COMPILING,
+    BEFORE_THE_START,
     DIGITS,
     SMALL,
+    WHILE_COMPILING_FOREVER,
     assert_close_state,
     assert_same_state,
+    before_saving,
     finish,
+    in_step,
     read_rows,
     read_tensorboard_steps,
     run,
-    start,
-    wait_until,
+    start_and_halt,
+    wait_until_received,
+    while_saving,
 )
 
 from resnet_jax.data import pipeline
@@ -51,55 +55,38 @@ def assert_same_run(folder, whole):
     assert len(read_rows(folder)) == 12
     for step in (22, LAST_STEP - 4, LAST_STEP):
         assert_same_state(folder, whole, step)
-    for tag in ('train_loss', 'validation_top5'):
+    for tag in ('train/loss', 'validation/top5'):
         assert read_tensorboard_steps(folder, tag) == read_tensorboard_steps(whole, tag)
     best = [sorted((path / 'checkpoints').glob('[0-9]*')) for path in (folder, whole)]
     assert [path.name for path in best[0]] == [path.name for path in best[1]]
 
 
-def kill_at(folder, moment, rng):
-    """Kills the command with SIGKILL at the start, in a step, in a save or in an evaluation."""
-    process = start(DIGITS, folder, *RUN)
-    checkpoints = folder / 'checkpoints'
-    before = set(checkpoints.glob('*'))
-    rows = len((folder / 'metrics.csv').read_text()) if (folder / 'metrics.csv').exists() else 0
-    if moment == 'start':
-        time.sleep(rng.uniform(0, 6))
-    elif moment == 'save':
-        wait_until(lambda: list(checkpoints.glob('*tmp*')), process)
-    elif moment == 'evaluation':
-        wait_until(
-            lambda: (
-                (folder / 'metrics.csv').exists()
-                and len((folder / 'metrics.csv').read_text()) > rows
-            ),
-            process,
-        )
-    else:
-        wait_until(lambda: len(set(checkpoints.glob('*')) - before) > 1, process)
-        time.sleep(rng.uniform(0, 0.5))
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+MOMENTS = (BEFORE_THE_START, while_saving(25), in_step(47), before_saving(66), in_step(93))
+"""The evaluation of step 66 is written when its checkpoint is not."""
 
 
 @pytest.mark.slow
 def test_five_kills_change_nothing(whole, tmp_path):
-    rng = random.Random(0)
-    for moment in ('start', 'save', 'step', 'evaluation', 'step'):
-        kill_at(tmp_path, moment, rng)
+    for moment in MOMENTS:
+        process = start_and_halt(moment, DIGITS, tmp_path, *RUN)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert (tmp_path / 'metrics.csv').read_text().count('\n') == 1 + 4  # 22, 44, 66, 88
     run(DIGITS, tmp_path, *RUN)
     assert_same_run(tmp_path, whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=['SIGTERM', 'SIGINT']
+    ('number', 'status'),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+    ids=['SIGTERM', 'SIGINT', 'SIGHUP'],
 )
 def test_a_stop_signal_saves_the_step_and_changes_nothing(number, status, whole, tmp_path):
-    process = start(DIGITS, tmp_path, *RUN)
-    wait_until((tmp_path / 'checkpoints' / '25').exists, process)
+    process = start_and_halt(in_step(27), DIGITS, tmp_path, *RUN)
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     output = finish(process, status)
     assert 'the same command continues' in output
     assert 'Traceback' not in output
@@ -113,25 +100,29 @@ def test_a_stop_signal_saves_the_step_and_changes_nothing(number, status, whole,
 
 
 @pytest.mark.slow
-def test_a_stop_signal_at_the_start_or_while_compiling_ends_the_command(tmp_path):
-    for seconds in (1, 5):
-        process = start(DIGITS, tmp_path, *RUN)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGTERM)
-        output = finish(process, 143)
-        assert 'the same command' in output
+@pytest.mark.parametrize(
+    ('moment', 'message'),
+    [
+        (BEFORE_THE_START, 'stopped by SIGTERM before the first step; run the same command again'),
+        (BEFORE_COMPILING, f'stopped by SIGTERM at step 1 of {LAST_STEP}, which is saved'),
+    ],
+    ids=['start', 'compiling'],
+)
+def test_a_stop_signal_at_the_start_or_while_compiling_ends_the_command(moment, message, tmp_path):
+    process = start_and_halt(moment, DIGITS, tmp_path, *RUN)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    assert message in finish(process, 143)
 
 
 @pytest.mark.slow
 def test_a_second_interrupt_ends_the_command_at_once(tmp_path):
-    process = start('configs/resnet18.py:digits', tmp_path)
-    wait_until((tmp_path / 'environment.json').exists, process)  # it compiles now
+    process = start_and_halt(WHILE_COMPILING_FOREVER, DIGITS, tmp_path, *RUN)
+    process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    began = time.monotonic()
+    wait_until_received(signal.SIGINT, process)
     process.send_signal(signal.SIGINT)
-    finish(process, 130)
-    assert time.monotonic() - began < 2
+    assert 'the same command' not in finish(process, 130)  # it did not wait for the step
     assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 
 
@@ -189,6 +180,7 @@ def test_a_run_continues_on_other_numbers_of_devices(tmp_path):
             DIGITS, moved, *flags, '--config.num_epochs=1', f'--config.num_devices={devices}'
         )
         assert 'continuing from step 4' in output
+        assert 'batch norm computes' not in output  # synchronised, whatever the devices
         environment = json.loads((moved / 'environment.json').read_text())
         assert len(environment['devices']) == devices
         [row], [expected] = read_rows(moved), read_rows(whole)

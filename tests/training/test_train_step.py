@@ -105,6 +105,11 @@ def assert_equal_but_for_rounding(actual, expected):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
+def assert_same_bits(actual, expected):
+    assert actual.dtype == expected.dtype == np.float32
+    assert actual.tobytes() == expected.tobytes()
+
+
 def test_four_devices_make_the_step_of_one_when_batch_norm_is_synchronised():
     results = []
     for num_devices in (1, 4):
@@ -283,6 +288,32 @@ def test_averages_follow_the_weights_faster_during_the_first_steps():
         averages = jax.device_get(train_state.evaluation_variables())
         assert_equal_but_for_rounding(averages, expected)
     assert not np.allclose(averages['params']['head']['kernel'], now['params']['head']['kernel'])
+
+
+@pytest.mark.parametrize(('num_devices', 'decay'), [(1, 0.1), (4, 0.9999)])
+def test_averages_of_a_frozen_backbone_keep_every_bit(num_devices, decay):
+    job = training(num_devices, ema_decay=decay, optimizer__frozen='backbone')
+    train_state, before = job.start(), job.variables
+    for _ in range(6):
+        train_state, _ = job.step(train_state, make_batch(16))
+    after = jax.device_get(train_state)
+    for params in (after.params, after.ema_params):
+        for part in params.keys() - {'head'}:
+            jax.tree.map(assert_same_bits, params[part], before['params'][part])
+    for batch_stats in (after.batch_stats, after.ema_batch_stats):
+        jax.tree.map(assert_same_bits, batch_stats, before['batch_stats'])
+    heads = after.ema_params['head']['kernel'], after.params['head']['kernel']
+    assert not np.array_equal(*heads)
+    assert not np.array_equal(heads[1], before['params']['head']['kernel'])
+
+
+def test_averages_of_a_frozen_backbone_that_drifted_before_are_exact_after_a_step():
+    job = training(1, ema_decay=0.1, optimizer__frozen='backbone')
+    started = job.start()
+    drifted = jax.tree.map(lambda array: array * (1 + 2e-7), started.ema_params)
+    after, _ = job.step(started.replace(ema_params=drifted), make_batch(16))
+    stem = jax.device_get(after.ema_params['stem'])
+    jax.tree.map(assert_same_bits, stem, job.variables['params']['stem'])
 
 
 def test_without_averages_evaluation_uses_the_weights():
