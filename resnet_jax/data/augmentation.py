@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from resnet_jax.data import decoding, preprocessing
 
 Window = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
-"""Top, left, height and width of a crop in px of the stored image, int32 scalars."""
+"""Top, left, height and width of a crop in px of the image, int32 scalars."""
 
 CROP_AREA = (0.08, 1.0)  # as a share of the image's area
 CROP_RATIO = (3 / 4, 4 / 3)  # of width to height
@@ -57,7 +57,7 @@ def make_train_transform(
                 window = windows[data.augmentation](shape, draws[:4])
                 return preprocessing.resize(crop(*window), size, data.train_interpolation)
 
-            image = decoding.with_crop(image, crop_and_resize)
+            image = decoding.with_crop(image, crop_and_resize, upright=data.exif_orientation)
         else:
             image = evaluation_transform(image)
             if data.augmentation in ('pad_crop', 'shift'):

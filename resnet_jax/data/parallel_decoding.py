@@ -114,8 +114,8 @@ def explain(
                 name = source.name(int(source.identify(element)['id']))
                 reason = decoding.describe_fault(image.numpy())
                 return InputError(
-                    f'{name}: cannot be decoded: {reason}. Replace the image, or skip images that '
-                    'cannot be decoded with --config.data.on_error=skip'
+                    f'{name}: cannot be decoded: {reason}. Replace the image. To skip images that '
+                    'cannot be decoded, train with --config.data.on_error=skip'
                 )
     except tf.errors.OpError as reading_error:
         error = reading_error

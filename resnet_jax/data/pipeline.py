@@ -16,6 +16,7 @@ from resnet_jax.data import augmentation, parallel_decoding, preprocessing
 from resnet_jax.data.epochs import compute_image_sizes, compute_steps_per_epoch
 from resnet_jax.data.padding import empty_batch, pad_batch
 from resnet_jax.data.parallel_decoding import Decode, Item
+from resnet_jax.data.skip_limit import require_few_skipped
 from resnet_jax.data.source import Source
 from resnet_jax.devices.processes import ALONE, Process
 from resnet_jax.errors import RunFailed
@@ -35,12 +36,16 @@ def train_batches(
     Raises:
       InputError: if a label is outside the classes, or if an image cannot be decoded and
         `config.data.on_error` is not 'skip'.
-      RunFailed: if the data cannot be read, or has fewer examples than the source says.
+      RunFailed: if the data cannot be read, if it has fewer examples than the source says, or if
+        this process has skipped more of its images of an epoch, since `start_step`, than
+        `config.data.max_skipped_fraction` allows.
     """
     batch_size = config.batch_size
     steps_per_epoch = compute_steps_per_epoch(source.num_examples, batch_size)
     transform = augmentation.make_train_transform(config)
     sizes = tf.constant(compute_image_sizes(config), tf.int32)
+    # Never `config.seed`, the first half of order_seed, because it is at least 2**32.
+    first_image_seed = tf.constant((config.seed + 1) << 32, tf.int64)
 
     def items_from(batch: int) -> tf.data.Dataset:
         start_epoch, step_in_epoch = divmod(start_step + batch, steps_per_epoch)
@@ -50,9 +55,10 @@ def train_batches(
             start = tf.where(epoch == start_epoch, step_in_epoch * batch_size, 0)
             start = tf.cast(start, tf.int64)
             elements = source.elements(order_seed, start).take(steps_per_epoch * batch_size - start)
-            # At least 2**32, so that it never equals `config.seed`, the first half of order_seed.
-            image_seed = (config.seed + 1) * 2**32 + epoch
-            constants = {'seed': _repeat(image_seed), 'size': _repeat(tf.gather(sizes, epoch))}
+            constants = {
+                'seed': _repeat(first_image_seed + epoch),
+                'size': _repeat(tf.gather(sizes, epoch)),
+            }
             return tf.data.Dataset.zip({'element': elements} | constants)
 
         return tf.data.Dataset.range(start_epoch, config.num_epochs).flat_map(epoch_items)
@@ -65,13 +71,21 @@ def train_batches(
         return {'image': tf.zeros(tf.stack([item['size'], item['size'], 3]), tf.uint8)}
 
     batches = _iterate(items_from, source, config, decode, blank, batch_size, process)
+    rows = batch_size // process.count
+    skipped: list[int] = []  # in this epoch
     for step in range(start_step, config.num_epochs * steps_per_epoch):
+        epoch, step_in_epoch = divmod(step, steps_per_epoch)
+        if not step_in_epoch:
+            skipped = []
         batch = next(batches, None)
-        if batch is None or len(batch['label']) < batch_size // process.count:
+        if batch is None or len(batch['label']) < rows:
             raise RunFailed(
                 f'step {step + 1}: expected {source.num_examples} training examples in each '
                 'epoch, found fewer: the data set does not match its description; prepare it again'
             )
+        skipped += batch['id'][~batch['mask']].tolist()
+        where = f'epoch {epoch + 1}, step {step + 1}'
+        require_few_skipped(skipped, rows * steps_per_epoch, source, config, where=where)
         yield batch
 
 

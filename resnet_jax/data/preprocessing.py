@@ -1,9 +1,10 @@
 """Preprocessing of images for evaluation and prediction: resize and centre crop.
 
-The result is a uint8 square of the network's size. An image is a JPEG or PNG as a string (a JPEG is
-decoded only inside the crop), or pixels, uint8 `[H, W, 3]`.
+The result is a uint8 square of the network's size. An image is the content of an image file as a
+string (a JPEG is decoded only inside the crop), or pixels, uint8 `[H, W, 3]`.
 """
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from resnet_jax.data import decoding
+from resnet_jax.data.file_names import printable
 from resnet_jax.errors import InputError
+
+MAX_FILE_BYTES = 2**30
+"""Limit for the size of an image file. No image of `decoding.MAX_PIXELS` needs as much."""
 
 RESIZE_KERNELS = {'bilinear': ('triangle', 1), 'bicubic': ('keyscubic', 2)}
 """TensorFlow's names of the antialiasing kernels, and their radius in px of the smaller image."""
@@ -32,7 +37,8 @@ def make_evaluation_transform(config: ConfigDict) -> Callable[[tf.Tensor], tf.Te
     def transform(image: tf.Tensor) -> tf.Tensor:
         def crop_and_resize(shape: tf.Tensor, crop: Callable) -> tf.Tensor:
             short = tf.reduce_min(shape)
-            resized = shape * data.resize_size // short
+            # int64, because a long image has more than 2**31 px on the way to its new shape.
+            resized = tf.cast(shape, tf.int64) * data.resize_size // tf.cast(short, tf.int64)
             scale = tf.cast(resized, tf.float32) / tf.cast(shape, tf.float32)
             offset = tf.cast((resized - size) // 2, tf.float32)
             margin = radius * tf.maximum(1 / scale, 1) + 1
@@ -46,7 +52,7 @@ def make_evaluation_transform(config: ConfigDict) -> Callable[[tf.Tensor], tf.Te
             )
             return tf.ensure_shape(sampled, [size, size, 3])
 
-        return decoding.with_crop(image, crop_and_resize)
+        return decoding.with_crop(image, crop_and_resize, upright=data.exif_orientation)
 
     return transform
 
@@ -87,18 +93,22 @@ def make_image_reader(
 ) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
     """Returns `read(image)`, which prepares a single image as evaluation does.
 
-    `read` takes a path, the bytes of a JPEG or PNG, or a uint8 array `[H, W]` or `[H, W, 3]`. It
-    returns uint8 `[image_size, image_size, 3]`. If the image cannot be read, it raises `InputError`
-    with the file's name and the reason.
+    `read` takes a path, the bytes of an image file, or a uint8 array `[H, W]` or `[H, W, 3]`. It
+    returns uint8 `[image_size, image_size, 3]`. If `config.data.exif_orientation` is set, an image
+    file is turned as its EXIF orientation says. If the image cannot be read, `read` raises
+    `InputError` with the file's name and the reason.
     """
     return _make_reader(make_evaluation_transform(config))
 
 
-def make_view_reader(side: int) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
+def make_view_reader(
+    side: int, *, exif_orientation: bool = False
+) -> Callable[[str | Path | bytes | np.ndarray], np.ndarray]:
     """Returns `read(image)`, which reads a whole image for display.
 
     `read` takes the same arguments and raises the same errors as that of `make_image_reader`. It
-    returns uint8 `[H, W, 3]`. An image with a side longer than `side` px is reduced to it.
+    returns uint8 `[H, W, 3]`. An image with a side longer than `side` px is reduced to it. With
+    `exif_orientation`, an image file is turned as its EXIF orientation says.
     """
 
     def transform(image: tf.Tensor) -> tf.Tensor:
@@ -109,7 +119,7 @@ def make_view_reader(side: int) -> Callable[[str | Path | bytes | np.ndarray], n
             resized = tf.image.resize(pixels, tf.maximum(size, 1), antialias=True)
             return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
-        return decoding.with_crop(image, shrink)
+        return decoding.with_crop(image, shrink, upright=exif_orientation)
 
     return _make_reader(transform)
 
@@ -125,18 +135,32 @@ def _make_reader(
     def read(image: str | Path | bytes | np.ndarray) -> np.ndarray:
         if isinstance(image, np.ndarray):
             return transform_pixels(_as_rgb(image)).numpy()
-        name = 'image' if isinstance(image, bytes) else str(image)
+        name = 'image' if isinstance(image, bytes) else printable(image)
+        encoded = image if isinstance(image, bytes) else _read_file(image)
         try:
-            encoded = image if isinstance(image, bytes) else Path(image).read_bytes()
             return transform_encoded(encoded).numpy()
-        except OSError as error:
-            raise InputError(f'{name}: cannot be read: {error.strerror}') from None
         except tf.errors.InvalidArgumentError:
             raise InputError(
                 f'{name}: cannot be decoded: {decoding.describe_fault(encoded)}'
             ) from None
 
     return read
+
+
+def _read_file(path: str | Path) -> bytes:
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            reason: str | None = 'expected a regular file, found a folder, a pipe or a device'
+        elif status.st_size > MAX_FILE_BYTES:
+            reason = f'expected at most {MAX_FILE_BYTES:,} bytes, found {status.st_size:,}'
+        else:
+            return Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror
+    except ValueError as error:  # a path that no file can have
+        reason = str(error)
+    raise InputError(f'{printable(path)}: cannot be read: {reason}')
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:

@@ -24,10 +24,10 @@ class Source:
         None, and else in the permutation that `seed` (int64 `[2]`) determines.
       identify: function from an element to `{'id': int64, 'label': int32}`; runs inside tf.data.
         The id is the example's position in stored order.
-      load_image: function from an element to its image, a JPEG or PNG as a string or uint8
-        `[H, W, 3]`; runs inside tf.data.
+      load_image: function from an element to its image, the content of an image file as a string
+        or uint8 `[H, W, 3]`; runs inside tf.data.
       name: function from an id to the place where the example is stored, such as a path; for
-        messages.
+        messages, without characters that cannot be printed.
       is_indexed: whether elements can be read in any order at the same cost.
     """
 

@@ -22,6 +22,7 @@ from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.data import pipeline
 from resnet_jax.data.sources import registry
+from resnet_jax.devices.processes import Process
 from resnet_jax.errors import InputError, RunFailed
 from resnet_jax.run import Run
 from resnet_jax.training import loop
@@ -58,7 +59,10 @@ BAD_IMAGES = {
     'header': (encode('JPEG')[:15], 'its header is incomplete'),
     'truncated_png': (encode('PNG')[:200], 'truncated or damaged'),
     'empty': (b'', 'it is empty'),
-    'text': (b'This is no image.\n', 'not a JPEG or PNG'),
+    'text': (b'This is no image.\n', 'not a JPEG, PNG, GIF, BMP or WebP'),
+    'truncated_webp': (encode('WEBP')[:200], 'truncated or damaged'),
+    'truncated_gif': (encode('GIF')[:300], 'truncated or damaged'),
+    'truncated_bmp': (encode('BMP')[:500], 'truncated or damaged'),
     'bomb': (claim_size(20_000, 20_000), '20000 x 20000 px'),
     'largest_bomb': (claim_size(2**32 - 1, 2**32 - 1), ''),
 }
@@ -160,12 +164,73 @@ def test_a_skipped_image_keeps_its_slot_and_changes_no_other(name, photographs, 
 def test_every_skipped_image_is_named_once(data, caplog):
     paths = [spoil(data, b'', 'train', position) for position in (3, 14, 20)]
     with caplog.at_level(logging.WARNING, logger='absl'):
-        batches = train_batches(data, num_epochs=4, data__on_error='skip')
+        batches = train_batches(
+            data, num_epochs=4, data__on_error='skip', data__max_skipped_fraction=0.125
+        )
     masked = np.concatenate([batch['id'][~batch['mask']] for batch in batches])
     assert sorted(masked) == sorted([3, 14, 20] * 4)
     logged = [text for text in caplog.messages if 'skipped' in text]
     assert sorted(text.partition(':')[0] for text in logged) == sorted(map(str, paths))
     assert [text[-10:] for text in logged] == ['(1 so far)', '(2 so far)', '(3 so far)']
+
+
+def test_more_skipped_images_of_an_epoch_than_allowed_stop_the_run(data):
+    bad = [str(spoil(data, b'', 'train', position)) for position in (3, 14, 20, 21)]
+    limit = {'data__on_error': 'skip', 'data__max_skipped_fraction': 0.125}  # 3 of 24
+    batches, source = [], registry.load_source(make_config(data, **limit), 'train')
+    with pytest.raises(RunFailed) as failure:
+        for batch in pipeline.train_batches(source, make_config(data, **limit), start_step=0):
+            batches.append(batch)
+    assert sum((~batch['mask']).sum() for batch in batches) <= 3
+    message = str(failure.value)
+    assert f'epoch 1, step {len(batches) + 1}: expected at most 0.125 of the 24 images' in message
+    assert 'config.data.max_skipped_fraction), found 4 so far' in message
+    assert sum(path in message for path in bad) == 3
+    assert len(train_batches(data, **limit | {'data__max_skipped_fraction': 0.2})) == 6
+
+
+def test_the_limit_counts_the_images_of_each_epoch_alone(data):
+    for position in (3, 14):
+        spoil(data, b'', 'train', position)
+    limit = {'data__on_error': 'skip', 'data__max_skipped_fraction': 0.1}
+    assert len(train_batches(data, num_epochs=5, **limit)) == 15
+
+
+def test_each_process_counts_the_images_of_its_own_rows(data):
+    for position in range(9):
+        spoil(data, b'', 'train', position)
+    fields = {'num_epochs': 1, 'batch_size': NUM_EXAMPLES, 'data__on_error': 'skip'}
+
+    def read(process, limit):
+        config = make_config(data, **fields, data__max_skipped_fraction=limit)
+        source = registry.load_source(config, 'train')
+        return list(pipeline.train_batches(source, config, start_step=0, process=process))
+
+    [whole] = read(Process(0, 1), 1.0)
+    num_bad = np.sum(~whole['mask'].reshape(2, 12), axis=1)
+    few, many = map(int, np.argsort(num_bad))
+    limit = (num_bad[few] + 0.5) / 12
+    [part] = read(Process(few, 2), limit)
+    assert (~part['mask']).sum() == num_bad[few] < num_bad[many]
+    with pytest.raises(RunFailed, match='of the 12 images'):
+        read(Process(many, 2), limit)
+
+
+@pytest.mark.parametrize('fraction', [0.5, 1.0])
+def test_a_run_whose_images_are_all_bad_fails(data, tmp_path, fraction):
+    for position in range(NUM_EXAMPLES):
+        spoil(data, b'', 'train', position)
+    with pytest.raises(RunFailed, match='cannot be decoded: .*/train/.*Replace or delete'):
+        train(tmp_path / 'run', data, data__on_error='skip', data__max_skipped_fraction=fraction)
+    assert not reading.list_steps(tmp_path / 'run' / 'checkpoints')
+
+
+def test_a_run_whose_validation_images_are_all_bad_fails(data, tmp_path):
+    for position in range(NUM_EXAMPLES):
+        spoil(data, b'', 'validation', position)
+    fields = {'data__on_error': 'skip', 'data__max_skipped_fraction': 1.0, 'num_epochs': 1}
+    with pytest.raises(RunFailed, match='evaluation of validation at step 3: .*/validation/a/00'):
+        train(tmp_path / 'run', data, **fields)
 
 
 @pytest.mark.parametrize('on_error', ['raise', 'skip'])
@@ -223,7 +288,8 @@ def skipping_run(photographs, tmp_path_factory):
     data = shutil.copytree(photographs, root / 'data')
     for position in (3, 14, 20):
         spoil(data, b'', 'train', position)
-    train(root / 'run', data, data__on_error='skip', evaluate_every_epochs=2)
+    fields = {'data__on_error': 'skip', 'data__max_skipped_fraction': 0.125}
+    train(root / 'run', data, evaluate_every_epochs=2, **fields)
     return root / 'run'
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_jax.config import data_sets, schema
+from resnet_jax.config.ranges import RANGES
 from resnet_jax.data import padding, pipeline, prefetching
 from resnet_jax.data.epochs import compute_steps_per_epoch
 from resnet_jax.data.sources import registry
@@ -225,3 +226,16 @@ def test_prefetch_puts_one_item_ahead_by_default():
     items = prefetching.prefetch(itertools.count(), lambda i: put.append(i) or i)
     assert (next(items), put) == (0, [0, 1])
     assert (next(items), put) == (1, [0, 1, 2])
+
+
+def test_the_largest_seed_has_batches_of_its_own():
+    largest = RANGES['seed'][1]
+    images = []
+    for seed in (0, largest - 1, largest):
+        config = digits_config(batch_size=16)
+        config.seed = seed
+        source = registry.load_source(config, 'train')
+        first, second = itertools.islice(pipeline.train_batches(source, config, start_step=0), 2)
+        assert_equal([next(pipeline.train_batches(source, config, start_step=1))], [second])
+        images.append(first['image'])
+    assert len({image.tobytes() for image in images}) == 3

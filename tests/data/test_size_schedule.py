@@ -139,7 +139,8 @@ def test_skipped_images_are_blank_at_every_size(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         PIL.Image.new('RGB', (12, 12), (200, 100, 50)).save(path)
     path.write_bytes(b'no image')
-    data = {'source': 'folder', 'dir': str(tmp_path), 'on_error': 'skip'}
+    data = {'source': 'folder', 'dir': str(tmp_path)}
+    data |= {'on_error': 'skip', 'max_skipped_fraction': 0.2}
     fields = {f'data.{name}': value for name, value in data.items()}
     batches = batches_of(batch_size=8, **fields)
     assert [batch['image'].shape[1] for batch in batches] == [6, 10, 10, 8]

@@ -48,8 +48,9 @@ def make_encoder(encoding: Encoding, config: ConfigDict) -> Callable[[tf.Tensor]
     """Returns `encode(image)`, which turns a source's stored image into a smaller one.
 
     The result is a JPEG as a string, or uint8 `[H, W, 3]`. Images are resized as in evaluation,
-    with `config.data.validation_interpolation`. Large JPEGs are first decoded at a fraction of
-    their size, so that the memory for an image depends on the size of the result.
+    with `config.data.validation_interpolation`, and turned as their EXIF orientation says if
+    `config.data.exif_orientation` is set; the result has no EXIF. Large JPEGs are first decoded at
+    a fraction of their size, so that the memory for an image depends on the size of the result.
     """
     square_config = copy.deepcopy(config)
     square_config.data.resize_size = square_config.data.image_size = encoding.size
@@ -64,7 +65,9 @@ def make_encoder(encoding: Encoding, config: ConfigDict) -> Callable[[tf.Tensor]
         )
 
     def encode(image: tf.Tensor) -> tf.Tensor:
-        pixels = decoding.decode(image, at_least=2 * encoding.size)
+        pixels = decoding.decode(
+            image, at_least=2 * encoding.size, upright=config.data.exif_orientation
+        )
         pixels = crop_square(pixels) if encoding.shape == 'square' else shrink(pixels)
         if encoding.kind == 'raw':
             return pixels

@@ -6,6 +6,7 @@ files. The last step renames the folder to where TFDS looks for the data set.
 """
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,21 +15,37 @@ from typing import Any
 from absl import logging
 from ml_collections import ConfigDict
 
+from resnet_jax.config.data_set_name import data_set_name
+from resnet_jax.console.wording import format_bytes
+from resnet_jax.data.file_names import printable
 from resnet_jax.data.preparation import record_files
 from resnet_jax.data.preparation.encoding import Encoding
 from resnet_jax.data.preparation.record_files import RecordFile
 from resnet_jax.errors import InputError
 from resnet_jax.storage.files import write_text
 
+ADDED_SETTINGS = {'exif_orientation': False}
+"""Values of settings that an earlier version did not write."""
+
+
+def prepared_name(config: ConfigDict) -> str:
+    """Returns the name of the new data set: that of the old one, as a folder of TFDS has it."""
+    name = data_set_name(config)
+    if name == config.data.name:
+        return name
+    return re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_') or 'images'
+
 
 def open_folder(output: Path) -> Path:
     """Returns `<output>/unfinished`, and makes it if the output folder is new or empty.
 
     Raises:
-      InputError: if the output folder holds anything else or cannot be written.
+      InputError: if the output folder holds anything else, cannot be written, or has a name that is
+        not UTF-8, with which TFDS cannot work.
     """
     folder = output / 'unfinished'
     try:
+        str(output).encode()
         if output.exists() and not folder.exists() and any(output.iterdir()):
             raise InputError(
                 f'--output={output}: expected a new or empty folder, found '
@@ -41,6 +58,10 @@ def open_folder(output: Path) -> Path:
     except OSError as error:
         raise InputError(
             f'--output={output}: expected a folder to write into, found: {error.strerror}'
+        ) from None
+    except UnicodeEncodeError:
+        raise InputError(
+            f'--output={printable(output)}: expected a name in UTF-8; choose another folder'
         ) from None
     return folder
 
@@ -58,7 +79,7 @@ def require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
         write_text(path, json.dumps(settings, indent=2) + '\n')
         return
     try:
-        old = json.loads(path.read_text(encoding='utf-8'))
+        old = ADDED_SETTINGS | json.loads(path.read_text(encoding='utf-8'))
         changed = [f'{key} {old[key]!r}' for key in settings if old[key] != settings[key]]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         changed = ['unknown settings (settings.json cannot be read)']
@@ -76,8 +97,8 @@ def require_space(output: Path, missing: list[RecordFile], encoding: Encoding) -
     free = shutil.disk_usage(output).free
     if needed > free:
         raise InputError(
-            f'--output={output}: expected about {needed / 1e9:,.1f} GB of free space, found '
-            f'{free / 1e9:,.1f} GB; free some space, or choose a smaller --size'
+            f'--output={output}: expected about {format_bytes(needed)} of free space, found '
+            f'{format_bytes(free)}; free some space, or choose a smaller --size'
         )
 
 
@@ -109,7 +130,8 @@ def finish(
                 f'split {split!r}: expected at least one image that can be decoded, found none; '
                 'see bad_images.csv'
             )
-    target = output / config.data.name / record_files.VERSION
+    name = prepared_name(config)
+    target = output / name / record_files.VERSION
     with record_files.explained(target):
         record_files.write_description(folder, files, features, settings)
         for path in folder.glob('.*.tmp'):  # of a process that was killed
@@ -120,10 +142,12 @@ def finish(
         (target / '.lock').unlink()
     num_bad = sum(len(file.bad_images) for file in files)
     logging.info(
-        '%s: %d images, %.2f GB%s. Read them with --config.data.source=tfds --config.data.dir=%s',
+        '%s: %d images, %s%s. Read them with --config.data.source=tfds '
+        '--config.data.name=%s --config.data.dir=%s',
         output,
         sum(file.num_examples for file in files),
-        sum(file.num_bytes for file in files) / 1e9,
+        format_bytes(sum(file.num_bytes for file in files)),
         f', {num_bad} bad images left out (bad_images.csv)' if num_bad else '',
+        name,
         output,
     )

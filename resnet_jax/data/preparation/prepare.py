@@ -17,6 +17,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from resnet_jax.config import checks
+from resnet_jax.config.data_set_name import data_set_name
 from resnet_jax.console.progress import Progress
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
@@ -34,6 +35,7 @@ from resnet_jax.data.preparation.encoding import Encoding, create_features, make
 from resnet_jax.data.preparation.output_folder import (
     finish,
     open_folder,
+    prepared_name,
     require_same_settings,
     require_space,
 )
@@ -137,7 +139,7 @@ def _require_same_classes(config: ConfigDict, splits: dict[str, Source]) -> tupl
 
 def _file_prefix(config: ConfigDict) -> str:
     """Returns the beginning of the files' names: the data set's name without TFDS's config."""
-    name = config.data.name
+    name = prepared_name(config)
     if not re.fullmatch(r'[a-z][a-z0-9_]*(/[\w.-]+)?', name, re.ASCII) or name.endswith('.'):
         raise InputError(
             f'config.data.name = {name!r}: expected a name for the new TFDS data set: a lower-case '
@@ -149,9 +151,10 @@ def _file_prefix(config: ConfigDict) -> str:
 def _settings(config: ConfigDict, encoding: Encoding, splits: dict[str, Source]) -> dict[str, Any]:
     """Returns the settings that determine the records; a continued preparation must keep them."""
     return {
-        'made_from': f'{config.data.source} {config.data.name}',
+        'made_from': f'{config.data.source} {data_set_name(config)}',
         'num_positions': {split: source.num_examples for split, source in splits.items()},
         'interpolation': config.data.validation_interpolation,
+        'exif_orientation': config.data.exif_orientation,
         **dataclasses.asdict(encoding),
     }
 

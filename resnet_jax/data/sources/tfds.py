@@ -3,6 +3,7 @@
 Their examples are records in TFRecord files, which can only be read from the beginning.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,20 @@ from google.protobuf import json_format
 from ml_collections import ConfigDict
 
 from resnet_jax.data import class_names
+from resnet_jax.data.file_names import printable
 from resnet_jax.data.order import record_elements
 from resnet_jax.data.source import Source
 from resnet_jax.errors import InputError
 
 
-def load_tfds(config: ConfigDict, split: str) -> Source:
-    """Opens a split whose images are JPEGs, PNGs or uint8 pixels `[H, W, 3]`, without decoding."""
+def load_tfds(config: ConfigDict, split: str, dir_option: str) -> Source:
+    """Opens a split whose images are JPEGs, PNGs or uint8 pixels `[H, W, 3]`, without decoding.
+
+    The arguments are those of `registry.load_source`.
+    """
     import tensorflow_datasets as tfds
 
-    info = _prepared_builder(config).info
+    info = _prepared_builder(config, dir_option).info
     keys = image_key, label_key = _supervised_keys(info)
     try:
         files = info.splits[split].file_instructions
@@ -64,14 +69,14 @@ def load_tfds(config: ConfigDict, split: str) -> Source:
     )
 
 
-def _prepared_builder(config: ConfigDict) -> Any:
+def _prepared_builder(config: ConfigDict, dir_option: str) -> Any:
     import tensorflow_datasets as tfds
 
-    name, folder = config.data.name, config.data.dir
+    name, folder = config.data.name, os.path.expanduser(config.data.dir)  # noqa: PTH111
     if ':' in name:  # TFDS downloads and runs the code of a data set with a namespace
         raise InputError(
             f'config.data.name = {name!r}: expected a data set without a namespace; prepare it '
-            'with TFDS, and set config.data.dir to its folder'
+            f'with TFDS, and name its folder with --{dir_option}'
         )
     data_dir = folder or tfds.core.constants.DATA_DIR
     try:
@@ -80,7 +85,7 @@ def _prepared_builder(config: ConfigDict) -> Any:
         reason = str(error).strip().split('\n')[0]
         raise InputError(
             f'config.data.name = {name!r}: expected a data set that TFDS knows or that is '
-            f'prepared in {data_dir} (config.data.dir), found none: {reason}'
+            f'prepared in {printable(data_dir)}, found none: {reason}'
         ) from None
     except json_format.ParseError as error:
         reason = str(error).strip().split('\n')[0]
@@ -89,7 +94,7 @@ def _prepared_builder(config: ConfigDict) -> Any:
             f'one: {reason}; prepare the data set again'
         ) from None
     if not builder.info.splits:
-        raise InputError(_not_prepared(name, data_dir))
+        raise InputError(_not_prepared(name, printable(data_dir), dir_option))
     return builder
 
 
@@ -103,7 +108,7 @@ def _builder_from_files(name: str, folder: str) -> Any:
         return None
 
 
-def _not_prepared(name: str, data_dir: str) -> str:
+def _not_prepared(name: str, data_dir: str, dir_option: str) -> str:
     """Returns the message for a data set that is not prepared, with instructions."""
     archives = ''
     if name == 'imagenet2012':
@@ -113,10 +118,11 @@ def _not_prepared(name: str, data_dir: str) -> str:
         )
     number = 2 if archives else 1
     return (
-        f'{name}: expected a data set prepared by TFDS in {data_dir} (config.data.dir), '
-        f'found nothing there. Prepare it once:\n{archives}'
+        f'{name}: expected a data set prepared by TFDS in {data_dir}, found nothing there. If it '
+        f'is in another folder, name that one with --{dir_option}. Else prepare it once:\n'
+        f'{archives}'
         f'  {number}. tfds build {name} --data_dir={data_dir}\n'
-        "To try the program without a download, use scikit-learn's digits: "
+        "To train without a download, use scikit-learn's digits: "
         '--config=configs/resnet18.py:digits'
     )
 

@@ -77,6 +77,7 @@ def refusal(config, output, *encoding):
         (('raw', 8, 'square'), {}, "shape 'keep'"),
         (('raw', 8, 'keep', 91), {}, 'quality 90'),
         (RAW, {'validation_interpolation': 'bicubic'}, "interpolation 'bilinear'"),
+        (RAW, {'exif_orientation': True}, 'exif_orientation False'),
         (RAW, {'name': 'other'}, "made_from 'folder photographs'"),
     ],
 )
@@ -117,6 +118,18 @@ def test_a_folder_in_which_another_process_works_is_refused(photographs, begun):
         message = refusal(folder_config(photographs), begun)
         assert 'expected a folder that no other process uses' in message
         assert read_files(begun) == before
+
+
+def test_a_preparation_of_a_version_that_ignored_exif_is_continued(photographs, begun, finished):
+    path = begun / 'unfinished/settings.json'
+    settings = json.loads(path.read_text())
+    del settings['exif_orientation']
+    path.write_text(json.dumps(settings))
+    assert 'exif_orientation False' in refusal(
+        folder_config(photographs, exif_orientation=True), begun
+    )
+    prepare_set(folder_config(photographs), begun, *RAW)
+    assert read_files(begun) == read_files(finished)
 
 
 def test_missing_settings_are_refused(photographs, begun):

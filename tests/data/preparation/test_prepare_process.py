@@ -204,7 +204,7 @@ def test_a_full_disk_is_an_error_and_the_preparation_continues_after_freeing_spa
         assert 2 <= kept < 14
         if is_small:
             printed = run(output, data=photographs, status=2)
-            assert 'GB of free space, found' in printed
+            assert 'iB of free space, found' in printed
             (disk / 'filler').unlink()
         assert num_written(output) == kept
         run(output, data=photographs)
@@ -216,14 +216,15 @@ def test_a_bad_image_fails_or_is_left_out_by_flag(tmp_path, on_error):
     data = write_images(tmp_path / 'data', 60)
     bad = data / 'train' / 'c' / '00017.jpg'
     bad.write_bytes(b'no image')
+    fault = 'it is not a JPEG, PNG, GIF, BMP or WebP image'
     flag = f'--config.data.on_error={on_error}'
     printed = run(tmp_path / 'new', flag, data=data, status=2 if on_error == 'raise' else 0)
     if on_error == 'raise':
-        assert f'error: {bad}: cannot be decoded: it is not a JPEG or PNG image' in printed
+        assert f'error: {bad}: cannot be decoded: {fault}' in printed
         printed = run(tmp_path / 'new', '--config.data.on_error=skip', data=data)
     assert ', 1 bad images left out (bad_images.csv)' in printed
     table = (tmp_path / 'new' / 'bad_images.csv').read_text()
-    assert table == f'split,image,fault\ntrain,{bad},it is not a JPEG or PNG image\n'
+    assert table == f'split,image,fault\ntrain,{bad},"{fault}"\n'
 
 
 def test_digits_are_prepared_and_trained_from(tmp_path):

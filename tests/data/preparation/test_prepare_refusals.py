@@ -1,6 +1,8 @@
 """Folders, names and data that `prepare` refuses; refusing them changes no file."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from support.preparing import (
@@ -71,6 +73,18 @@ def test_a_file_instead_of_a_folder_is_refused(photographs, tmp_path, place):
     assert read_files(tmp_path) == before
 
 
+def test_a_name_that_is_not_utf8_is_refused(photographs, tmp_path):
+    message = refusal(folder_config(photographs), tmp_path / os.fsdecode(b'o\xff'))
+    assert message.startswith(rf'--output={tmp_path}/o\udcff: expected a name in UTF-8')
+    assert not list(tmp_path.iterdir())
+
+
+def test_devices_are_refused(photographs):
+    message = refusal(folder_config(photographs), Path('/dev/null'))
+    assert message == '--output=/dev/null: expected a folder to write into, found: Not a directory'
+    assert Path('/dev/null').is_char_device()
+
+
 def test_an_empty_folder_is_accepted(photographs, finished, tmp_path):
     (tmp_path / 'new').mkdir()
     prepare_set(folder_config(photographs), tmp_path / 'new', *RAW)
@@ -80,7 +94,6 @@ def test_an_empty_folder_is_accepted(photographs, finished, tmp_path):
 @pytest.mark.parametrize(
     'name',
     [
-        '',
         '1st',
         'a b',
         '../up',
@@ -102,11 +115,33 @@ def test_a_name_that_tfds_could_not_read_is_refused(photographs, tmp_path, name)
     assert not (tmp_path / 'new').exists()
 
 
-@pytest.mark.parametrize('name', ['my_photos2', 'imagenet2012', 'a/B.c', 'a/1.0.0'])
+@pytest.mark.parametrize('name', ['my_photos2', 'imagenet', 'a/B.c', 'a/1.0.0'])
 def test_a_valid_name_can_be_read(photographs, finished, tmp_path, name):
     config = prepare_set(folder_config(photographs, name=name), tmp_path / 'new', *RAW)
     expected = read_examples(prepared_config(folder_config(photographs), finished))
     assert [e['label'] for e in read_examples(config)] == [e['label'] for e in expected]
+
+
+@pytest.mark.parametrize(
+    ('folder', 'name'), [('My photos (2024)', 'my_photos_2024'), ('Blumen-Bilder', 'blumen_bilder')]
+)
+def test_a_folder_without_another_name_is_prepared_under_its_own(
+    photographs, tmp_path, caplog, folder, name
+):
+    data = shutil.copytree(photographs, tmp_path / folder)
+    with caplog.at_level('INFO', logger='absl'):
+        prepare_set(folder_config(data, name='imagenet2012'), tmp_path / 'new', *RAW)
+    assert (tmp_path / 'new' / name / '1.0.0' / 'dataset_info.json').exists()
+    flags = f'--config.data.source=tfds --config.data.name={name} --config.data.dir={tmp_path}/new'
+    assert flags in caplog.text
+    config = folder_config(tmp_path / 'new', source='tfds', name=name)
+    assert len(read_examples(config)) == 15
+
+
+def test_a_folder_whose_name_tfds_could_not_read_needs_another(photographs, tmp_path):
+    data = shutil.copytree(photographs, tmp_path / '2024')
+    message = refusal(folder_config(data, name=''), tmp_path / 'new')
+    assert "config.data.name = '2024': expected a name for the new TFDS data set" in message
 
 
 def test_too_little_space_is_refused_before_anything_is_written(photographs, tmp_path, monkeypatch):
@@ -116,7 +151,7 @@ def test_too_little_space_is_refused_before_anything_is_written(photographs, tmp
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'disk_usage', few_bytes)
         message = refusal(folder_config(photographs), tmp_path / 'new')
-    assert 'expected about 0.0 GB of free space, found 0.0 GB; free some space' in message
+    assert 'expected about 5.25 KiB of free space, found 1.95 KiB; free some space' in message
     assert not list((tmp_path / 'new').rglob('*.tfrecord*'))
     prepare_set(folder_config(photographs), tmp_path / 'new', 'jpeg', 7)  # smaller, it fits
 

@@ -125,7 +125,7 @@ def spoil(root):
     return {
         ('train', str(cut), 'it is truncated or damaged'),
         ('train', str(empty), 'it is empty'),
-        ('validation', str(other), 'it is not a JPEG or PNG image'),
+        ('validation', str(other), 'it is not a JPEG, PNG, GIF, BMP or WebP image'),
     }
 
 
