@@ -1,5 +1,6 @@
 """The Python face: `train`, and `Run` for evaluation, prediction, export and the report."""
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +12,13 @@ from ml_collections import ConfigDict
 from resnet_jax.checkpoints import selection
 from resnet_jax.checkpoints.trained_network import TrainedNetwork, load_trained_network
 from resnet_jax.config import checks
+from resnet_jax.config.data_set_name import data_set_name
+from resnet_jax.config.leading_metric import best_row, leading_metric
 from resnet_jax.console import signals, terminal
-from resnet_jax.data.sources import registry
-from resnet_jax.devices import backend, parallel
+from resnet_jax.devices import backend
 from resnet_jax.errors import InputError
-from resnet_jax.evaluation import mxnet_r
-from resnet_jax.evaluation.evaluator import Evaluator
 from resnet_jax.evaluation.metrics import EvaluationResult
-from resnet_jax.inference import export
+from resnet_jax.inference import checkpoint_evaluation, export
 from resnet_jax.inference.predictor import Predictor
 from resnet_jax.reports import columns
 from resnet_jax.storage.workdir import Workdir
@@ -75,8 +75,9 @@ class Checkpoint:
 
 
 class Run:
-    """A run in its folder, finished or in training. Nothing here changes it.
+    """A run in its folder, finished or in training.
 
+    Nothing here changes it, but `evaluate` saves the evaluation of an imported run for its report.
     Evaluation and prediction use all devices of this process, however many trained the run.
 
     Args:
@@ -118,26 +119,33 @@ class Run:
         return cls(folder)
 
     def __repr__(self) -> str:
-        model, data = self.config.model, self.config.data
-        data_set = data.dir if data.source == 'folder' else data.name
-        network = f'ResNet-{model.depth} v2 ({model.variant}) on {data_set}'
+        model = self.config.model
+        network = f'ResNet-{model.depth} v2 ({model.variant}) on {data_set_name(self.config)}'
         return f'<Run {str(self.workdir.path)!r}: {network}, {self._describe_progress()}>'
 
     def _describe_progress(self) -> str:
         try:
-            metrics = self.metrics()
+            metrics, leading = self.metrics(), self.leading_metric
         except InputError:
-            return 'metrics.csv is damaged'
+            return 'class_names.txt or metrics.csv is damaged'
         if not metrics:
             return 'not evaluated yet'
-        epochs, top1, top5 = (
-            metrics[name] for name in ('epoch', 'validation_top1', 'validation_top5')
+        epochs, best = metrics['epoch'], best_row(metrics, leading)
+        scores = ' and '.join(
+            f'top-{name[-1]} {metrics[f"validation_{name}"][best]:.2%}'
+            for name in sorted(('top1', 'top5'), key=lambda name: name != leading)
         )
-        best = max(range(len(epochs)), key=lambda row: (top5[row], top1[row], row))
+        if not epochs[-1]:
+            return f'imported, {scores}'
         return (
-            f'epoch {epochs[-1]:g} of {self.config.num_epochs}, best top-5 {top5[best]:.2%} and '
-            f'top-1 {top1[best]:.2%} at epoch {epochs[best]:g}'
+            f'epoch {epochs[-1]:g} of {self.config.num_epochs}, best {scores} at epoch '
+            f'{epochs[best]:g}'
         )
+
+    @property
+    def leading_metric(self) -> str:
+        """Accuracy that chooses the best checkpoint and is shown first, 'top1' or 'top5'."""
+        return leading_metric(self.config, len(self.class_names()))
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the names of the classes in index order."""
@@ -159,7 +167,7 @@ class Run:
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the checkpoints of the run, oldest first, without damaged ones."""
         known = selection.read_all_metadata(self.workdir.checkpoints)
-        best = selection.select(known, 'best')
+        best = selection.select(known, 'best', self.leading_metric)
         return [
             Checkpoint(step, metadata.epoch, metadata.scores, step == best)
             for step, metadata in known.items()
@@ -171,61 +179,63 @@ class Run:
         checkpoint: str | int = 'best',
         batch_size: int = 0,
         audit_mxnet_r: int | None = None,
+        data_dir: str | Path = '',
+        screen: terminal.Terminal | None = None,
     ) -> EvaluationResult:
         """Evaluates a checkpoint on a whole split, without augmentation.
 
+        Each example counts once, whatever the batch size and the devices; but in other shapes the
+        arithmetic is rounded in another way (see `Evaluator`).
+
+        If the run was imported and not trained, the evaluation of its validation split is saved in
+        its folder, so that `write_report` can show it. With `data_dir`, it is only saved for a data
+        set of TFDS, which has a name.
+
         Args:
           split: 'validation' or 'train', as the run's config defines them.
-          checkpoint: 'best' (validation top-5, then top-1, then the later step), 'latest', a step,
-            or 'epoch:N'.
-          batch_size: images in each step; 0 for the config's. The result does not depend on it.
+          checkpoint: 'best' (by `leading_metric` on the validation split, then by the other
+            accuracy, then the later step), 'latest', a step, or 'epoch:N'.
+          batch_size: number of images in each step, from 1 to 1,000,000; 0 for the config's.
           audit_mxnet_r: number of examples in a slice for `mxnet_r_top5`, which is then computed
             too (docs/the-2016-number.md).
+          data_dir: folder of the data, in place of `config.data.dir`; '' for the config's.
+          screen: terminal that shows the progress; None shows nothing.
 
         Raises:
-          InputError: if the split or checkpoint is unknown, or the data is not there.
+          InputError: if the split or checkpoint is unknown, a number is out of range, or the data
+            is not there.
+          RunFailed: if the data cannot be read, or if more images cannot be decoded than
+            `config.data.max_skipped_fraction` allows.
         """
-        splits = {
-            'validation': self.config.data.validation_split,
-            'train': self.config.data.train_split,
-        }
-        if split not in splits:
-            raise InputError(f'split {split!r}: expected one of {", ".join(splits)}')
-        if batch_size < 0:
-            raise InputError(f'batch_size = {batch_size}: expected at least 1, or 0 for the config')
-        if audit_mxnet_r is not None:
-            mxnet_r.require_slice_size(audit_mxnet_r)
-        mesh = backend.all_devices()
-        trained = load_trained_network(self.workdir, checkpoint, parallel.replicated(mesh))
-        source = registry.load_source(self.config, splits[split])
-        checks.validate_classes(
+        return checkpoint_evaluation.evaluate_checkpoint(
+            self.workdir,
             self.config,
-            trained.class_names,
-            source.class_names,
-            where=f'{self.workdir.path} and split {splits[split]!r}',
-        )
-        evaluator = Evaluator(
-            self.config,
-            trained.model.compute_logits,
-            source,
-            mesh,
-            num_classes=trained.model.num_classes,
             split=split,
-            batch_size=batch_size or self.config.batch_size,
+            checkpoint=checkpoint,
+            batch_size=batch_size,
+            audit_mxnet_r=audit_mxnet_r,
+            data_dir=data_dir,
+            screen=screen,
         )
-        variables = trained.model_variables()
-        return evaluator.run(variables, step=trained.step, audit_mxnet_r=audit_mxnet_r)
 
-    def predictor(self, checkpoint: str | int = 'best') -> Predictor:
+    def predictor(
+        self, checkpoint: str | int = 'best', exif_orientation: bool | None = None
+    ) -> Predictor:
         """Returns a predictor with the weights of a checkpoint.
 
         Args:
           checkpoint: as in `evaluate`.
+          exif_orientation: whether image files are turned as their EXIF orientation says; None for
+            `config.data.exif_orientation`.
 
         Raises:
           InputError: if the checkpoint is unknown or damaged.
         """
-        return Predictor(self._load(checkpoint))
+        trained = self._load(checkpoint)
+        config = copy.deepcopy(self.config)
+        if exif_orientation is not None:
+            config.data.exif_orientation = exif_orientation
+        return Predictor(dataclasses.replace(trained, config=config))
 
     def export(
         self,

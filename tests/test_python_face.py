@@ -37,7 +37,7 @@ def test_checkpoints_say_what_they_hold_and_which_is_best(run):
     assert [(c.step, c.epoch) for c in checkpoints] == [(5, 1), (10, 2), (15, 3)]
     [best] = [c for c in checkpoints if c.is_best]
     assert best.step == run.evaluate(checkpoint='best').step
-    assert best.scores['top5'] == max(c.scores['top5'] for c in checkpoints)
+    assert best.scores['top1'] == max(c.scores['top1'] for c in checkpoints)
 
 
 def test_a_damaged_checkpoint_is_left_out(run, tmp_path):
@@ -47,9 +47,9 @@ def test_a_damaged_checkpoint_is_left_out(run, tmp_path):
 
 
 def test_a_run_says_what_it_is(run, tmp_path):
-    best = max(run.metrics()['validation_top5'])
+    best = max(run.metrics()['validation_top1'])
     assert repr(run).startswith(f'<Run {str(run.workdir.path)!r}: ResNet-8 v2 (mxnet) on digits, ')
-    assert f'epoch 3 of 3, best top-5 {best:.2%} and top-1 ' in repr(run)
+    assert f'epoch 3 of 3, best top-1 {best:.2%} and top-5 ' in repr(run)
     copied = resnet_jax.Run(shutil.copytree(run.workdir.path, tmp_path / 'run'))
     copied.workdir.metrics_csv.write_text('nonsense')
     assert repr(copied).endswith('metrics.csv is damaged>')

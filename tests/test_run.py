@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 
 import jax
 import numpy as np
+import PIL.ExifTags
+import PIL.Image
 import pytest
 from support.running import command
 from support.runs import as_png, make_config
@@ -79,8 +82,8 @@ def test_checkpoints_are_chosen_by_name_step_and_epoch(run):
     best = max(
         rows,
         key=lambda row: (
-            float(row['validation_top5']),
             float(row['validation_top1']),
+            float(row['validation_top5']),
             int(row['step']),
         ),
     )
@@ -158,6 +161,7 @@ def test_no_images_give_no_predictions(predictor):
     [
         ('one.png', 'list'),
         (['no-such-file.png'], 'no-such-file.png.*No such file'),
+        (['/dev/zero'], '/dev/zero.*regular file'),
         ([b'not an image'], 'cannot be decoded'),
         ([np.zeros((8, 8, 3), np.float32)], 'uint8.*float32'),
         ([np.zeros((8, 8, 4), np.uint8)], r'\[8, 8, 4\]'),
@@ -166,6 +170,64 @@ def test_no_images_give_no_predictions(predictor):
 def test_images_that_cannot_be_read_are_errors(predictor, images, reason):
     with pytest.raises(resnet_jax.InputError, match=reason):
         predictor.predict(images)
+
+
+def test_a_pipe_and_a_huge_file_are_refused_unread(predictor, tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    os.truncate(os.open(tmp_path / 'huge.png', os.O_CREAT | os.O_WRONLY), 2**40)
+    for name, reason in {
+        'pipe.png': 'expected a regular file',
+        'huge.png': 'expected at most 1,073,741,824 bytes, found 1,099,511,627,776',
+        'a' * 5000: 'File name too long',
+    }.items():
+        with pytest.raises(resnet_jax.InputError, match=f'{name}: cannot be read: {reason}'):
+            predictor.predict([tmp_path / name])
+
+
+def test_images_are_predicted_batch_by_batch_and_errors_keep_their_places(
+    predictor, images, monkeypatch
+):
+    monkeypatch.setattr('resnet_jax.inference.predictor.MAX_BATCH_SIZE', 2)
+    asked = []
+
+    def some():
+        for image in (b'', b'bad', images[0], b'', images[1], images[2]):
+            asked.append(image)
+            yield image
+
+    results = []
+    for result in predictor.predict_each(some()):
+        results.append(result)
+        assert len(asked) == len(results) + len(results) % 2
+    errors = [isinstance(result, resnet_jax.InputError) for result in results]
+    assert errors == [True, True, False, True, False, False]
+    names = [result[0].name for result, error in zip(results, errors, strict=True) if not error]
+    assert names == [one[0].name for one in predictor.predict(images[:3])]
+
+
+@pytest.mark.parametrize('top_k', [0, 65_537, 10**9])
+def test_a_number_of_predictions_that_is_out_of_range_is_refused(predictor, images, top_k):
+    with pytest.raises(resnet_jax.InputError, match='at least 1 and at most 65,536'):
+        predictor.predict(images[:1], top_k)
+
+
+@pytest.mark.parametrize(('of_run', 'asked'), [(False, True), (True, False)])
+def test_a_predictor_turns_images_as_the_run_does_or_as_it_is_told(folder, images, of_run, asked):
+    image, exif = PIL.Image.fromarray(images[0]), PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = 3
+    turned = io.BytesIO()
+    image.rotate(180).save(turned, 'PNG', exif=exif)
+    run = resnet_jax.Run(folder)
+    with run.config.unlocked():
+        run.config.data.exif_orientation = of_run
+    predict = {
+        upright: run.predictor(exif_orientation=upright).predict([turned.getvalue()])
+        for upright in (None, of_run, asked)
+    }
+    expected = {True: image, False: image.rotate(180)}
+    for upright, predictions in predict.items():
+        pixels = np.asarray(expected[of_run if upright is None else upright])
+        assert predictions == run.predictor().predict([pixels])
 
 
 def test_a_network_with_more_outputs_than_the_data_has_classes_predicts_classes():
@@ -198,6 +260,7 @@ def test_the_evaluate_command_ends_with_a_line_of_json(run, evaluation):
     assert (found['split'], found['step'], found['num_examples']) == ('validation', 10, 360)
     assert (found['top1'], found['top5']) == (result.top1, result.top5)
     assert any('averaged' in line and '10' in line for line in table)
+    assert [line.split()[0] for line in table[-3:]] == ['loss', 'top-1', 'top-5']  # few classes
 
 
 def test_the_predict_command_answers_for_every_readable_image(predictor, folder, images, tmp_path):
@@ -222,11 +285,43 @@ def test_the_predict_command_answers_for_every_readable_image(predictor, folder,
             )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('form', [[], ['--json']], ids=['text', 'json'])
+def test_the_predict_command_takes_folders_patterns_and_odd_names(folder, images, tmp_path, form):
+    (tmp_path / 'inner').mkdir()
+    no_utf8 = os.fsdecode(b'inner/\xff.png')
+    for name in ('b.png', 'inner/\n.png', no_utf8):
+        (tmp_path / name).write_bytes(as_png(images[0]))
+    (tmp_path / 'inner/a.png').write_bytes(b'no image')
+    os.mkfifo(tmp_path / 'inner/pipe')
+    flags = (f'--workdir={folder}', '--top_k=3', *form, '/dev/zero', tmp_path / 'inner/pipe')
+    done = command(
+        'predict',
+        *(*flags, f'{tmp_path}/*.png', tmp_path / 'inner'),
+        JAX_NUM_CPU_DEVICES='1',
+        PYTHONIOENCODING='ascii',
+    )
+    assert (done.returncode, 'Traceback' in done.stderr) == (1, False)
+    order = ['/dev/zero', 'inner/pipe', 'b.png', 'inner/\n.png', 'inner/a.png', no_utf8]
+    if form:
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [os.path.relpath(line['image'], tmp_path) for line in lines[1:]] == order[1:]
+        assert ['error' in line for line in lines] == [True, True, False, False, True, False]
+        assert [len(line.get('predictions', [])) for line in lines] == [0, 0, 3, 3, 0, 3]
+        return
+    assert [line.partition(': ')[0] for line in done.stdout.splitlines()[::4]] == [
+        f'{tmp_path}/{name}' for name in ('b.png', 'inner/\\n.png', 'inner/\\udcff.png')
+    ]
+    for name in ('/dev/zero', f'{tmp_path}/inner/pipe', f'{tmp_path}/inner/a.png'):
+        assert f'{name}: cannot be ' in done.stderr
+
+
 @pytest.mark.parametrize(
     ('arguments', 'found'),
     [
         (['evaluate', '--workdir={folder}/nothing'], 'config.json'),
         (['predict', '--workdir={folder}'], 'image'),
+        (['predict', '--workdir={folder}', '--top_k=1000000000', 'a.png'], '[1, 65536]'),
     ],
 )
 def test_bad_input_ends_a_command_with_status_2(folder, arguments, found):

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax.data import pipeline, prefetching
+from resnet_jax.data.skip_limit import require_few_skipped
 from resnet_jax.data.source import Source
 from resnet_jax.devices import parallel, processes
 from resnet_jax.errors import RunFailed
@@ -20,6 +21,11 @@ from resnet_jax.types import Batch
 
 class Evaluator:
     """Evaluates weights on a split. The evaluation step is compiled once for all runs.
+
+    Each example counts once, whatever the batch size and the devices. The arithmetic is rounded in
+    another way in other shapes, so the size of a device's share of a batch changes the last digits
+    of the loss. In bfloat16 it can also change the prediction for a few examples between two
+    classes: one of 360 digits, for example.
 
     Args:
       config: complete config.
@@ -62,6 +68,7 @@ class Evaluator:
         *,
         step: int,
         between_batches: Callable[[], None] = lambda: None,
+        on_evaluated: Callable[[int], None] = lambda _: None,
         audit_mxnet_r: int | None = None,
     ) -> EvaluationResult:
         """Evaluates weights.
@@ -71,21 +78,30 @@ class Evaluator:
           step: number of training steps of the weights, for the result.
           between_batches: function that is called before each batch; it can raise an exception to
             stop the evaluation.
+          on_evaluated: function that is called after each batch with the number of its examples.
           audit_mxnet_r: number of examples in a slice of `mxnet_r_top5`, in stored order; None
             does not compute it.
 
         Raises:
-          RunFailed: if the source does not yield each example of the split exactly once.
+          RunFailed: if the source does not yield each example of the split exactly once, or if
+            more images are skipped than `config.data.max_skipped_fraction` allows.
         """
-        batches = list(self._evaluate_batches(variables, between_batches))
+        where = f'evaluation of {self._split} at step {step}'
+        batches = []
+        skipped: list[int] = []
+        for batch in self._evaluate_batches(variables, between_batches):
+            batches.append(batch)
+            skipped += batch['id'][~batch['mask']].tolist()
+            require_few_skipped(skipped, self.num_examples, self._source, self._config, where=where)
+            on_evaluated(len(batch['id']))
         outputs = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
         ids = outputs['id']
         num_examples = len(ids)
-        if not np.array_equal(ids, np.arange(self._source.num_examples)):
+        if not np.array_equal(ids, np.arange(self.num_examples)):
             raise RunFailed(
-                f'evaluation of {self._split}: expected {self._source.num_examples} examples, each '
-                f'once, found {num_examples} with {len(np.unique(ids))} different ids: the data '
-                'set does not match its description; prepare it again'
+                f'{where}: expected {self.num_examples} examples, each once, found {num_examples} '
+                f'with {len(np.unique(ids))} different ids: the data set does not match its '
+                'description; prepare it again'
             )
         decoded = {key: array[outputs['mask']] for key, array in outputs.items()}
         num_decoded = len(decoded['id'])
@@ -95,7 +111,7 @@ class Evaluator:
             step=step,
             num_examples=num_examples,
             num_errors=num_examples - num_decoded,
-            loss=float(np.sum(decoded['loss'], dtype=np.float64) / max(num_decoded, 1)),
+            loss=float(np.sum(decoded['loss'], dtype=np.float64) / num_decoded),
             top1=int(np.sum(hits[:, 0])) / num_examples,
             top5=int(np.sum(hits)) / num_examples,
             counts=confusion.count_confusion(

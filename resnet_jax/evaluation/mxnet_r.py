@@ -4,17 +4,20 @@ import numpy as np
 
 from resnet_jax.errors import InputError
 
+MAX_SLICE_SIZE = 1_000_000
+"""Greatest number of examples in a slice."""
+
 
 def require_slice_size(slice_size: int) -> None:
     """Checks the number of examples in a slice.
 
     Raises:
-      InputError: if it is less than 1.
+      InputError: if it is less than 1 or more than `MAX_SLICE_SIZE`.
     """
-    if slice_size < 1:
+    if not 1 <= slice_size <= MAX_SLICE_SIZE:
         raise InputError(
-            f'audit_mxnet_r = {slice_size}: expected at least 1 example in a slice; use 128 for '
-            'one of four GPUs that share a batch of 512'
+            f'audit_mxnet_r = {slice_size}: expected at least 1 and at most {MAX_SLICE_SIZE:,} '
+            'examples in a slice; use 128 for one of four GPUs that share a batch of 512'
         )
 
 
@@ -37,7 +40,7 @@ def compute_mxnet_r_top5(
       slice_size: number of examples in a slice.
 
     Raises:
-      InputError: if the slice size is less than 1.
+      InputError: if the slice size is out of range.
     """
     require_slice_size(slice_size)
     num_classes = int(max(labels.max(), top_classes.max())) + 1

@@ -1,4 +1,4 @@
-"""Inference: predictions for images, and export of networks to files that run without this project.
+"""Inference: predictions for images, evaluation of checkpoints, and export of networks to files.
 
 This package does not know training.
 """

@@ -11,7 +11,7 @@ from jax import export as jax_export
 
 from resnet_jax.checkpoints.trained_network import TrainedNetwork
 from resnet_jax.errors import InputError
-from resnet_jax.storage.files import write_bytes, write_text
+from resnet_jax.storage.files import require_regular, write_bytes, write_text
 from resnet_jax.weights import own_format
 
 FORMATS = ('stablehlo', 'safetensors')
@@ -27,7 +27,8 @@ def require_possible(output: Path, file_format: str, platforms: Sequence[str]) -
       platforms: at least one of `PLATFORMS`.
 
     Raises:
-      InputError: if the format or a platform is unknown, or if the output cannot be a file.
+      InputError: if the format or a platform is unknown, or if the output cannot be a file or is
+        something else than a regular file.
     """
     if file_format not in FORMATS:
         raise InputError(f'format {file_format!r}: expected one of {", ".join(FORMATS)}')
@@ -37,11 +38,14 @@ def require_possible(output: Path, file_format: str, platforms: Sequence[str]) -
         )
     if output.is_dir() or not output.parent.is_dir():
         raise InputError(f'output {output}: expected the name of a file in a folder that exists')
+    require_regular(output)
     if file_format == 'stablehlo' and output.suffix == '.json':
         raise InputError(
             f'output {output}: expected a suffix other than .json, which is for the file with the '
             f'class names; use {output.with_suffix(".stablehlo").name}'
         )
+    if file_format == 'stablehlo':
+        require_regular(output.with_suffix('.json'))
 
 
 def export(
@@ -110,6 +114,7 @@ def describe(trained: TrainedNetwork, exported: jax_export.Exported) -> dict[str
             'interpolation': data.validation_interpolation,
             'antialias': True,
             'centre_crop': data.image_size,
+            'exif_orientation': data.exif_orientation,
         },
         'normalisation_inside': {'mean': list(data.mean), 'std': list(data.std)},
         'platforms': list(exported.platforms),

@@ -1,17 +1,25 @@
 """Predictor: the most probable classes of images."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from resnet_jax.checkpoints.trained_network import TrainedNetwork
+from resnet_jax.config.ranges import RANGES
 from resnet_jax.data import preprocessing
 from resnet_jax.errors import InputError
 from resnet_jax.types import Prediction
 
 MAX_BATCH_SIZE = 64
+
+_, MAX_CLASSES = RANGES['model.num_classes']
+"""Greatest `top_k`."""
+
+Image = str | Path | bytes | np.ndarray
+"""Path or content of an image file, or uint8 `[H, W]` or `[H, W, 3]` of any size."""
 
 
 class Predictor:
@@ -32,29 +40,58 @@ class Predictor:
 
         self._compute_probabilities = jax.jit(compute_probabilities)
 
-    def predict(
-        self, images: Sequence[str | Path | bytes | np.ndarray], top_k: int = 5
-    ) -> list[list[Prediction]]:
+    def predict(self, images: Sequence[Image], top_k: int = 5) -> list[list[Prediction]]:
         """Returns the `top_k` most probable classes of each image, most probable first.
 
         Args:
-          images: paths, encoded JPEG or PNG bytes, or uint8 arrays `[H, W]` or `[H, W, 3]` of
-            any size.
-          top_k: number of predictions for each image, at least 1; there are fewer if the network
-            has fewer classes.
+          images: paths or contents of image files, or uint8 arrays `[H, W]` or `[H, W, 3]` of any
+            size.
+          top_k: number of predictions for each image, from 1 to `MAX_CLASSES`; there are fewer if
+            the network has fewer classes.
 
         Raises:
-          InputError: if an image cannot be read; names the image and the reason.
+          InputError: if an image cannot be read; names the image and the reason. Also if `top_k` is
+            out of range.
         """
         if isinstance(images, str | Path | bytes):
             raise InputError('images: expected a list of images, found a single one; write [image]')
-        if top_k < 1:
-            raise InputError(f'top_k = {top_k}: expected at least 1')
         predictions = []
-        for start in range(0, len(images), MAX_BATCH_SIZE):
-            pixels = np.stack([self._read(image) for image in images[start:][:MAX_BATCH_SIZE]])
-            predictions += [self._rank(row, top_k) for row in self._probabilities(pixels)]
+        for result in self.predict_each(images, top_k):
+            if isinstance(result, InputError):
+                raise result
+            predictions.append(result)
         return predictions
+
+    def predict_each(
+        self, images: Iterable[Image], top_k: int = 5
+    ) -> Iterator[list[Prediction] | InputError]:
+        """Yields what `predict` returns for each image, or the error if it cannot be read.
+
+        The images are read and predicted in batches of `MAX_BATCH_SIZE`, so the memory does not
+        depend on their number.
+
+        Raises:
+          InputError: if `top_k` is out of range.
+        """
+        if not 1 <= top_k <= MAX_CLASSES:
+            raise InputError(f'top_k = {top_k}: expected at least 1 and at most {MAX_CLASSES:,}')
+        remaining = iter(images)
+        while batch := list(itertools.islice(remaining, MAX_BATCH_SIZE)):
+            contents = [self._try_to_read(image) for image in batch]
+            pixels = [content for content in contents if isinstance(content, np.ndarray)]
+            probabilities = iter(self._probabilities(np.stack(pixels)) if pixels else ())
+            for content in contents:
+                if isinstance(content, InputError):
+                    yield content
+                else:
+                    yield self._rank(next(probabilities), top_k)
+
+    def _try_to_read(self, image: Image) -> np.ndarray | InputError:
+        """Returns uint8 `[S, S, 3]`, or the error if the image cannot be read."""
+        try:
+            return self._read(image)
+        except InputError as error:
+            return error
 
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Returns float32 `[N, C]` for uint8 `[N, S, S, 3]`.

@@ -164,9 +164,9 @@ def test_a_source_that_gives_an_example_twice_is_an_error():
 
 @pytest.fixture
 def _skipping():
-    CONFIG.data.on_error = 'skip'
+    CONFIG.data.on_error, CONFIG.data.max_skipped_fraction = 'skip', 1.0
     yield
-    CONFIG.data.on_error = 'raise'
+    CONFIG.data.on_error, CONFIG.data.max_skipped_fraction = 'raise', 0.1
 
 
 @pytest.mark.usefixtures('_skipping')
@@ -177,11 +177,22 @@ def test_an_unreadable_image_is_wrong_left_out_of_the_loss_and_counted(unreadabl
 
 
 @pytest.mark.usefixtures('_skipping')
-def test_nothing_but_unreadable_images_is_all_wrong():
-    result = evaluate(5, 4, batch_size=4, unreadable=range(5))
-    assert (result.num_examples, result.num_errors) == (5, 5)
-    assert (result.loss, result.top1, result.top5) == (0, 0, 0)
-    assert not result.confusion.any()
+@pytest.mark.parametrize('limit', [0.1, 1.0])
+def test_nothing_but_unreadable_images_is_no_result(limit):
+    CONFIG.data.max_skipped_fraction = limit
+    with pytest.raises(RunFailed, match='of the 5 images to be skipped'):
+        evaluate(5, 4, batch_size=4, unreadable=range(5))
+
+
+@pytest.mark.usefixtures('_skipping')
+@pytest.mark.parametrize(('limit', 'fails'), [(0.0, True), (0.39, True), (0.4, False)])
+def test_the_limit_is_a_share_of_the_whole_split(limit, fails):
+    CONFIG.data.max_skipped_fraction = limit
+    if fails:
+        with pytest.raises(RunFailed, match=f'at most {limit:g} of the 5 images'):
+            evaluate(5, 4, batch_size=4, unreadable=[0, 4])
+    else:
+        assert evaluate(5, 4, batch_size=4, unreadable=[0, 4]).num_errors == 2
 
 
 def test_between_batches_an_evaluation_can_be_stopped():

@@ -74,11 +74,10 @@ def test_the_metric_equals_that_of_a_loop(num_classes, slice_size):
     assert mxnet_r_top5 >= np.mean((top_classes == labels[:, None]).any(axis=1))
 
 
-@pytest.mark.parametrize('slice_size', [0, -1, -128])
-def test_less_than_one_example_in_a_slice_is_refused(slice_size):
-    with pytest.raises(
-        InputError, match=f'audit_mxnet_r = {slice_size}: expected at least 1 example'
-    ):
+@pytest.mark.parametrize('slice_size', [0, -1, -128, 10**23])
+def test_a_slice_size_that_is_out_of_range_is_refused(slice_size):
+    message = f'audit_mxnet_r = {slice_size}: expected at least 1 and at most 1,000,000 examples'
+    with pytest.raises(InputError, match=message):
         compute_mxnet_r_top5(LABELS, TOP_CLASSES, ALL, slice_size)
 
 

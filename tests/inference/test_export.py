@@ -120,6 +120,7 @@ def test_the_json_says_what_a_user_needs(folder):
             'interpolation': 'bilinear',
             'antialias': True,
             'centre_crop': 224,
+            'exif_orientation': False,
         },
         'normalisation_inside': {'mean': [127.5] * 3, 'std': [127.5] * 3},
         'platforms': ['cpu', 'cuda'],
@@ -157,6 +158,15 @@ def test_outputs_without_a_class_name_are_dropped():
     trained = trained_model('mxnet', 10)
     exported = export.export_probabilities(trained, ('cpu',))
     assert str(exported.out_avals[0]) == 'float32[N,10]'
+
+
+def test_a_pipe_is_not_replaced_by_a_file(folder, tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    os.mkfifo(tmp_path / 'other.json')
+    for output in ('pipe', 'other.stablehlo'):
+        with pytest.raises(InputError, match='expected a regular file .*, found a pipe'):
+            resnet_jax.Run(folder / 'run').export(tmp_path / output)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
