@@ -1,5 +1,6 @@
 """Accuracy of each class, and the worst and best classes of an evaluation."""
 
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -51,17 +52,21 @@ def score_classes(counts: ConfusionCounts) -> list[ClassScore]:
 
 
 def find_worst_and_best(
-    scores: list[ClassScore], number: int = 20
+    scores: list[ClassScore], leading: str, number: int = 20
 ) -> tuple[list[ClassScore], list[ClassScore]]:
-    """Returns the classes with the lowest and with the highest accuracy: top-5, then top-1.
+    """Returns the classes with the lowest and with the highest accuracy.
 
     No class is in both lists, so each list has at most half of the classes.
 
     Args:
       scores: scores of all classes.
+      leading: accuracy that comes first, 'top1' or 'top5'. Of classes in which it is equal, the
+        other accuracy decides, then the index.
       number: largest number of classes in each list.
     """
     number = min(number, len(scores) // 2)
-    worst = sorted(scores, key=lambda score: (score.top5, score.top1, score.index))[:number]
-    best = sorted(scores, key=lambda score: (-score.top5, -score.top1, score.index))[:number]
+    by_index = sorted(scores, key=lambda score: score.index)
+    by_accuracy = operator.attrgetter(leading, 'top1' if leading == 'top5' else 'top5')
+    worst = sorted(by_index, key=by_accuracy)[:number]
+    best = sorted(by_index, key=by_accuracy, reverse=True)[:number]  # stable: index ascends
     return worst, best

@@ -44,11 +44,14 @@ def _to_columns(
     """Converts rows of text to columns of numbers; the column `key` must have no gaps."""
     columns = {}
     for name in names:
-        try:
-            column = np.array([float(row[name] or 'nan') for row in rows])
-        except ValueError as error:
-            raise InputError(f'{path}: expected numbers in column {name}: {error}') from None
+        column = np.array([float(row[name] or 'nan') for row in rows])
         columns[name] = np.where(np.abs(column) < _MAX, column, np.nan)
-    if columns and not np.all(columns[key] >= 0):
-        raise InputError(f'{path}: expected a number of at least 0 in each row of {key}')
+    damaged = [
+        row for row, value in zip(rows, columns.get(key, ()), strict=False) if not value >= 0
+    ]
+    if damaged:
+        raise InputError(
+            f'{path}: expected a number of at least 0 in each row of {key}, found '
+            f'{damaged[0][key][:40]!r} at step {damaged[0]["step"]}'
+        )
     return columns

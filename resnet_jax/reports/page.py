@@ -66,6 +66,8 @@ class Picture:
       alternative: description for readers who cannot see the picture.
       image: PNG or GIF.
       dark: PNG or GIF for dark pages, if it differs.
+      narrow: PNG for narrow screens, if it differs.
+      narrow_dark: PNG for dark pages on narrow screens, if it differs.
       still: PNG for readers who want no motion, if the image moves.
     """
 
@@ -73,21 +75,26 @@ class Picture:
     alternative: str
     image: bytes
     dark: bytes = b''
+    narrow: bytes = b''
+    narrow_dark: bytes = b''
     still: bytes = b''
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels, read from the image."""
-        if self.image.startswith(b'GIF8'):
-            width, height = struct.unpack('<HH', self.image[6:10])
-        else:
-            width, height = struct.unpack('>II', self.image[16:24])
-        return width, height
+    def sources(self) -> list[tuple[str, bytes]]:
+        """Other versions, each with the media query that selects it; the first match counts."""
+        narrow, dark = '(max-width: 640px)', '(prefers-color-scheme: dark)'
+        versions = [
+            (f'{narrow} and {dark}', self.narrow_dark),
+            (narrow, self.narrow),
+            (dark, self.dark),
+            ('(prefers-reduced-motion: reduce)', self.still),
+        ]
+        return [(media, image) for media, image in versions if image]
 
     @property
     def is_square(self) -> bool:
-        """Whether the picture shrinks with the screen; others, charts, scroll sideways."""
-        width, height = self.size
+        """Whether the picture is a matrix, which has at most its width in px; others are charts."""
+        width, height = read_size(self.image)
         return width == height
 
 
@@ -109,6 +116,7 @@ class Section:
       pictures: pictures in their order.
       tables: tables, which follow the pictures.
       side_by_side: whether the tables stand next to each other where there is room.
+      command: line for the shell, which follows the text.
     """
 
     heading: str
@@ -116,6 +124,7 @@ class Section:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     side_by_side: bool = False
+    command: str = ''
 
 
 def render_page(
@@ -128,6 +137,7 @@ def render_page(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters['data_uri'] = _to_data_uri
+    environment.filters['size'] = read_size
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f'style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}'
@@ -147,6 +157,15 @@ def list_fields(caption: str, fields: Mapping[str, object]) -> Table:
     """Returns a table of names and values."""
     rows = [[str(name), str(value)] for name, value in fields.items()]
     return Table(caption, ('field', 'value'), rows)
+
+
+def read_size(image: bytes) -> tuple[int, int]:
+    """Returns the width and height in pixels of a PNG or GIF."""
+    if image.startswith(b'GIF8'):
+        width, height = struct.unpack('<HH', image[6:10])
+    else:
+        width, height = struct.unpack('>II', image[16:24])
+    return width, height
 
 
 def _hash(text: str) -> str:

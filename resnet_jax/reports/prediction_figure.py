@@ -11,7 +11,7 @@ from resnet_jax.reports.figures.predictions import (
     PredictedImage,
     draw_predictions,
 )
-from resnet_jax.storage.files import write_bytes
+from resnet_jax.storage.files import require_regular, write_bytes
 from resnet_jax.types import Prediction
 
 
@@ -21,19 +21,22 @@ class PredictionFigure:
     Args:
       path: path of the PNG file.
       num_images: number of images that are to be added.
+      exif_orientation: whether images are turned as their EXIF orientation says.
 
     Raises:
-      InputError: if there are too many images for one figure.
+      InputError: if there are too many images for one figure, or if the path exists and is not a
+        regular file.
     """
 
-    def __init__(self, path: str | Path, num_images: int):
+    def __init__(self, path: str | Path, num_images: int, *, exif_orientation: bool = False):
         if num_images > MAX_IMAGES:
             raise InputError(
                 f'--figure={path}: expected at most {MAX_IMAGES} images, found '
                 f'{num_images}; omit --figure, or draw several figures'
             )
         self._path = Path(path)
-        self._read = preprocessing.make_view_reader(IMAGE_SIDE)
+        require_regular(self._path)
+        self._read = preprocessing.make_view_reader(IMAGE_SIDE, exif_orientation=exif_orientation)
         self._images: list[PredictedImage] = []
 
     def add(self, image: str | Path, predictions: Sequence[Prediction]) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import jax
 from absl import logging
-from clu import metric_writers
 
 from resnet_jax.console.terminal import Terminal, format_duration
 from resnet_jax.errors import RunFailed
 from resnet_jax.evaluation import confusion_files, metrics
-from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.machine_log import MachineLog
+from resnet_jax.monitoring.tensorboard import EventWriter
 from resnet_jax.monitoring.throughput import Throughput
 from resnet_jax.storage.workdir import Workdir
 
@@ -27,6 +26,11 @@ It limits the number of batches in the memory of the devices.
 NOTABLE_WAIT = 0.1
 """Fraction of the time that the devices may wait for input before the log mentions it."""
 
+SMALL_IMAGE = 64
+"""Side in px up to which images are small: storing them smaller does not make the input faster."""
+
+TITLES = {'top1': 'top-1', 'top5': 'top-5'}
+
 
 class MetricsLogger:
     """Collects the metrics of a run's steps and writes them, without making the devices wait.
@@ -36,8 +40,7 @@ class MetricsLogger:
 
     Args:
       workdir: folder of the run.
-      writer: CLU's writer to TensorBoard and the log.
-      screen: terminal that shows the progress line.
+      screen: terminal that shows the progress line; without it, the log shows the same numbers.
       writes_files: whether this process writes the files of the run.
       machine_log: log of the machine's counters, or None in a process that writes no files.
       sums: sums of the training metrics from the last row of `metrics.csv` to `start_step`.
@@ -45,12 +48,13 @@ class MetricsLogger:
       last_step: number of steps of the whole run.
       steps_per_epoch: number of steps in an epoch.
       batch_size: number of images in a step.
+      image_size: side of the images that the network gets, in px.
+      leading: accuracy in the progress line, 'top1' or 'top5'.
     """
 
     def __init__(
         self,
         workdir: Workdir,
-        writer: metric_writers.MetricWriter,
         screen: Terminal,
         *,
         writes_files: bool,
@@ -60,15 +64,19 @@ class MetricsLogger:
         last_step: int,
         steps_per_epoch: int,
         batch_size: int,
+        image_size: int,
+        leading: str,
     ):
         self._workdir = workdir
-        self._writer = writer
+        self._events = EventWriter(workdir.tensorboard, start_step) if writes_files else None
         self._screen = screen
         self._writes_files = writes_files
         self._machine_log = machine_log
         self._last_step = last_step
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
+        self._image_size = image_size
+        self._leading = leading
         self._pending: collections.deque[tuple[int, metrics.TrainMetrics]] = collections.deque()
         self._sums_since_log: metrics.Sums = {}
         self._sums_since_row: metrics.Sums = dict(sums)
@@ -119,32 +127,44 @@ class MetricsLogger:
         means = metrics.compute_means(self._sums_since_log)
         self._sums_since_log = {}
         epoch = step / self._steps_per_epoch
-        scalars = {f'train_{name}': mean for name, mean in means.items()} | {
-            'epoch': epoch,
-            'learning_rate': learning_rate,
-        }
-        if not math.isnan(speed):
-            scalars |= {
-                'images_per_second': speed,
-                'input_wait_fraction': input_wait,
-                'minutes_left': seconds_left / 60,
-            }
-        tensorboard.write_scalars(self._writer, step, scalars)
+        train = {'epoch': epoch, **means, 'learning_rate': learning_rate}
+        self._write_events(step, {f'train/{name}': value for name, value in train.items()})
         self._log_machine(step)
-        self._screen.show_progress(
-            f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'
-            f'   loss {means["loss"]:.4f}   top-5 {means["top5"]:.2%}'
-            f'   {speed:,.0f} images/s   {format_duration(seconds_left)} left'
-            + (f'   {input_wait:.0%} waiting for input' if input_wait > NOTABLE_WAIT else '')
-        )
-        if input_wait > NOTABLE_WAIT and not self._has_warned_of_slow_input:
-            self._has_warned_of_slow_input = True
-            logging.warning(
-                'the input is the bottleneck: the devices waited for it %.0f%% of the time. Store '
-                'smaller images (python -m resnet_jax.prepare), or give the process more cores; '
-                'see docs/performance.md',
-                100 * input_wait,
+        if self._screen.interactive:
+            self._screen.show_progress(
+                f'epoch {epoch:.1f} of {self._last_step / self._steps_per_epoch:g}'
+                f'   loss {_format(means["loss"], ".4f")}'
+                f'   {TITLES[self._leading]} {_format(means[self._leading], ".2%")}'
+                f'   {_format(speed, ",.0f")} images/s   {format_duration(seconds_left)} left'
+                + (f'   {input_wait:.0%} waiting for input' if input_wait > NOTABLE_WAIT else '')
             )
+        else:
+            _log_numbers(
+                step,
+                {
+                    'epoch': epoch,
+                    **{f'train_{name}': mean for name, mean in means.items()},
+                    'learning_rate': learning_rate,
+                    'images_per_second': round(speed, 1),
+                    'input_wait_fraction': round(input_wait, 4),
+                },
+                '' if math.isnan(speed) else f', time_left={format_duration(seconds_left)}',
+            )
+        if input_wait > NOTABLE_WAIT:
+            self._warn_of_slow_input(input_wait)
+
+    def _warn_of_slow_input(self, input_wait: float) -> None:
+        """Warns in the log, once in a session."""
+        if self._has_warned_of_slow_input:
+            return
+        self._has_warned_of_slow_input = True
+        smaller = 'Store smaller images (python -m resnet_jax.prepare), or give'
+        logging.warning(
+            'the input is the bottleneck: the devices waited for it %.0f%% of the time. %s the '
+            'process more cores; see docs/performance.md',
+            100 * input_wait,
+            smaller if self._image_size > SMALL_IMAGE else 'Give',
+        )
 
     def _log_machine(self, step: int) -> None:
         """Writes the machine's counters and the training speed since the last call."""
@@ -155,8 +175,11 @@ class MetricsLogger:
                 'input_wait_fraction': round(input_wait, 4),
             }
             counters = self._machine_log.add_row(step, rates)
-            scalars = {f'{tensorboard.MACHINE_PREFIX}{name}': counters[name] for name in counters}
-            tensorboard.write_scalars(self._writer, step, scalars)
+            self._write_events(step, {f'machine/{name}': counters[name] for name in counters})
+
+    def _write_events(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._events:
+            self._events.write_scalars(step, scalars)
 
     @property
     def sums(self) -> metrics.Sums:
@@ -185,21 +208,19 @@ class MetricsLogger:
         """
         train = metrics.compute_means(self.sums)
         speed, input_wait = self._throughput.rates()
-        validation = {
-            'validation_loss': result.loss,
-            'validation_top1': result.top1,
-            'validation_top5': result.top5,
-        }
+        validation = {'loss': result.loss, 'top1': result.top1, 'top5': result.top5}
+        in_columns = {f'validation_{name}': value for name, value in validation.items()}
         row = {
             'step': step,
             'epoch': f'{step / self._steps_per_epoch:g}',
             'learning_rate': learning_rate,
             **{f'train_{name}': mean for name, mean in train.items()},
-            **validation,
+            **in_columns,
             'images_per_second': round(speed, 1),
             'input_wait_fraction': round(input_wait, 4),
         }
-        self._rows = [old for old in self._rows if int(old['step']) < step] + [row]
+        cells = {name: '' if value != value else value for name, value in row.items()}  # no nan
+        self._rows = [old for old in self._rows if int(old['step']) < step] + [cells]
         if self._writes_files:
             saved = confusion_files.SavedConfusion(
                 step, step / self._steps_per_epoch, result.counts
@@ -207,14 +228,32 @@ class MetricsLogger:
             confusion_files.save_confusion(self._workdir.confusion_file(step), saved)
             self._workdir.write_metrics(self._rows)
             self._workdir.forget_confusion_after(step)
-        tensorboard.write_scalars(self._writer, step, validation)
+        self._write_events(step, {f'validation/{name}': validation[name] for name in validation})
         self._sums_since_row = {}
         self._throughput.reset()
-        if self._screen.interactive:
-            logging.info(
-                'epoch %s   training: loss %.4f top-1 %.2f%% top-5 %.2f%%   '
-                'validation: loss %.4f top-1 %.2f%% top-5 %.2f%%',
-                row['epoch'],
-                *(train['loss'], 100 * train['top1'], 100 * train['top5']),
-                *(result.loss, 100 * result.top1, 100 * result.top5),
-            )
+        if not self._screen.interactive:
+            _log_numbers(step, in_columns)
+            return
+        logging.info(
+            'epoch %s   training: %s   validation: %s',
+            row['epoch'],
+            _describe(train),
+            _describe(validation),
+        )
+
+
+def _log_numbers(step: int, numbers: Mapping[str, float], rest: str = '') -> None:
+    """Logs `[step] name=number, ...`, without nan, and the rest of the line."""
+    measured = [f'{name}={value:.6g}' for name, value in numbers.items() if not math.isnan(value)]
+    logging.info('[%d] %s%s', step, ', '.join(measured), rest)
+
+
+def _describe(scores: Mapping[str, float]) -> str:
+    """Returns loss and accuracies, as in 'loss 0.1234 top-1 98.00% top-5 99.90%'."""
+    accuracies = [f'{TITLES[name]} {_format(scores[name], ".2%")}' for name in ('top1', 'top5')]
+    return ' '.join([f'loss {_format(scores["loss"], ".4f")}', *accuracies])
+
+
+def _format(value: float, specification: str) -> str:
+    """Returns a number as text, '?' for nan."""
+    return '?' if math.isnan(value) else format(value, specification)

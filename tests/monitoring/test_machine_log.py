@@ -18,12 +18,13 @@ from support.running import (
     start,
     wait_until,
 )
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from resnet_jax.config import data_sets, schema
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.devices import nvidia
-from resnet_jax.errors import InputError, RunFailed
+from resnet_jax.errors import InputError
 from resnet_jax.monitoring.machine_log import MachineLog
 from resnet_jax.storage.machine_csv import read_machine
 from resnet_jax.training import loop
@@ -167,11 +168,11 @@ def test_another_file_of_that_name_is_refused_and_kept(path, text):
     assert path.read_text() == text
 
 
-def test_a_row_that_cannot_be_written_fails_with_a_message(path):
+def test_a_row_whose_file_became_a_folder_fails_with_a_message(path):
     log = write_rows(path, [10], x=1)
     path.unlink()
     path.mkdir()
-    with pytest.raises(RunFailed, match='machine.csv: cannot be written'):
+    with pytest.raises(InputError, match='machine.csv: expected a regular file .* found a folder'):
         log.add_row(20, {'images_per_second': 1.0})
 
 
@@ -183,7 +184,8 @@ def make_config(**fields):
             'batch_size': 256,
             'model.depth': 8,
             'model.width': 4,
-            'schedule.boundaries_epochs': (),
+            'schedule.name': 'constant',
+            'schedule.warmup_epochs': 0.0,
             'log_every_steps': 2,
             'checkpoint_every_steps': 3,
         }
@@ -219,6 +221,21 @@ def test_tensorboard_has_the_counters(one_epoch):
         assert read_tensorboard_steps(one_epoch, f'machine/{name}') == [2, 4, 5]
 
 
+def test_the_tags_of_tensorboard_are_in_groups_and_the_speed_has_one(one_epoch):
+    tags = EventAccumulator(str(one_epoch / 'tensorboard')).Reload().Tags()['tensors']
+    assert {tag.partition('/')[0] for tag in tags} == {'train', 'validation', 'machine'}
+    assert [tag for tag in tags if 'images_per_second' in tag] == ['machine/images_per_second']
+
+
+def test_a_complete_run_that_is_started_again_changes_no_event_and_no_row(one_epoch, tmp_path):
+    folder = shutil.copytree(one_epoch, tmp_path / 'run')
+    files = [folder / 'machine.csv', *sorted((folder / 'tensorboard').iterdir())]
+    before = [path.read_bytes() for path in files]
+    train(folder)
+    assert [folder / 'machine.csv', *sorted((folder / 'tensorboard').iterdir())] == files
+    assert [path.read_bytes() for path in files] == before
+
+
 def test_a_continued_run_drops_the_rows_of_steps_that_run_again(one_epoch, tmp_path, monkeypatch):
     folder = shutil.copytree(one_epoch, tmp_path / 'run')
     shutil.rmtree(folder / 'checkpoints' / '5')
@@ -235,6 +252,8 @@ def test_the_log_stays_readable(one_epoch, tmp_path, caplog):
         train(tmp_path / 'run')
     assert 'images_per_second=' in caplog.text
     assert 'host_cpu_percent' not in caplog.text
+    assert ' 1 epoch of 5 steps of 256 images on ' in caplog.text
+    assert ': complete, 1 epoch is done; ' in caplog.text
     train(tmp_path / 'terminal', FakeTerminal())
     assert read_machine(tmp_path / 'terminal' / 'machine.csv')[1]
 

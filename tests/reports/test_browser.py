@@ -18,7 +18,8 @@ if find() is None and not os.environ.get('CI'):
     )
 
 DESKTOP = {'width': 1280, 'height': 800}
-PHONE = {'width': 360, 'height': 740}
+PHONE = {'width': 390, 'height': 844}
+SMALL_PHONE = {'width': 360, 'height': 740}
 
 HOSTILE = '<img src=x onerror="window.hacked=1"></td><script>window.hacked=2</script>$\\x{$'
 
@@ -47,7 +48,8 @@ def test_the_page_opens_from_the_disk_without_problems(screen, scheme, browser, 
     assert browser.requests == [page]
     assert browser.evaluate('document.title') == 'ResNet-18 on imagenet2012'
     sizes = browser.evaluate('[...document.images].map(image => image.naturalWidth)')
-    assert sizes == [1200, 1000, 640, 1200]
+    chart = 1200 if screen is DESKTOP else 720
+    assert sizes == [chart, 1000, 640, chart]
     assert browser.evaluate('document.documentElement.scrollWidth') == screen['width']
     shown = PIL.Image.open(io.BytesIO(browser.screenshot())).convert('RGB')
     assert shown.size == (screen['width'], screen['height'])
@@ -84,6 +86,55 @@ def test_words_are_large_enough_and_tables_scroll_by_themselves(screen, browser,
         ' element.getBoundingClientRect().right > innerWidth).length'
     )
     assert outside == 0
+
+
+SCROLLING = """
+[...document.querySelectorAll("body, body *")]
+  .filter(element => element.scrollWidth > element.clientWidth + 1)
+  .filter(element => getComputedStyle(element).display !== "inline")
+  .map(element => element.className)
+"""
+
+
+@pytest.mark.parametrize('screen', [PHONE, SMALL_PHONE], ids=['390', '360'])
+def test_on_a_phone_nothing_but_tables_scrolls_sideways(screen, browser, page):
+    browser.open(page, **screen)
+    assert browser.evaluate('document.documentElement.scrollWidth') == screen['width']
+    assert set(browser.evaluate(SCROLLING)) == {'scroll', 'scroll whole'}
+    # The charts of a picture are stacked: it is at least twice as high as wide.
+    shapes = browser.evaluate(
+        '[...document.images].map(image => image.clientHeight / image.clientWidth)'
+    )
+    assert [shape > 2 for shape in shapes] == [True, False, False, True]
+    widths = browser.evaluate('[...document.images].map(image => image.clientWidth)')
+    assert min(widths) > 0.8 * screen['width']
+
+
+def darkest_edge(browser, side):
+    """Returns the darkest level of grey at the left or right edge inside the first table."""
+    box = browser.evaluate(
+        '(() => { const row = document.querySelector(".scroll tbody tr");'
+        ' row.scrollIntoView({block: "center"});'
+        ' const scroll = row.closest(".scroll").getBoundingClientRect();'
+        ' return [scroll.left, scroll.right, row.getBoundingClientRect().top] })()'
+    )
+    shown = PIL.Image.open(io.BytesIO(browser.screenshot())).convert('L')
+    left, right, top = (round(number) for number in box)
+    x = left + 3 if side == 'left' else right - 4
+    return min(shown.getpixel((x, y)) for y in range(top + 3, top + 6))
+
+
+def test_a_table_that_goes_on_has_a_shadow_at_that_edge(browser, page):
+    browser.open(page, **PHONE)
+    assert darkest_edge(browser, 'right') < 200 < 250 < darkest_edge(browser, 'left')
+    browser.evaluate('document.querySelector(".scroll").scrollLeft = 10_000')
+    assert darkest_edge(browser, 'left') < 200 < 250 < darkest_edge(browser, 'right')
+
+
+def test_on_a_wide_screen_no_table_has_a_shadow(browser, page):
+    browser.open(page, **DESKTOP)
+    assert browser.evaluate(SCROLLING) == []
+    assert min(darkest_edge(browser, side) for side in ('left', 'right')) > 250
 
 
 def read_column(browser, column):

@@ -43,11 +43,20 @@ def test_worst_and_best_are_sorted_by_top5_then_top1_and_share_no_class():
     scores = [ClassScore(i, 10, top1, top5, -1, 0) for i, (top1, top5) in enumerate(
         [(0.5, 0.9), (0.4, 0.9), (0.9, 0.95), (0.1, 0.2), (0.9, 0.95)]
     )]  # fmt: skip
-    worst, best = find_worst_and_best(scores, 2)
+    worst, best = find_worst_and_best(scores, 'top5', 2)
     assert [score.index for score in worst] == [3, 1]
     assert [score.index for score in best] == [2, 4]
-    worst, best = find_worst_and_best(scores)
+    worst, best = find_worst_and_best(scores, 'top5')
     assert (len(worst), len(best)) == (2, 2)
+
+
+def test_worst_and_best_are_sorted_by_the_leading_accuracy():
+    scores = [ClassScore(i, 10, top1, top5, -1, 0) for i, (top1, top5) in enumerate(
+        [(0.5, 1.0), (0.4, 1.0), (0.4, 0.9), (0.9, 0.95), (0.9, 0.95)]
+    )]  # fmt: skip
+    worst, best = find_worst_and_best(scores, 'top1', 2)
+    assert [score.index for score in worst] == [2, 1]
+    assert [score.index for score in best] == [3, 4]
 
 
 def test_scores_agree_with_the_accuracies_of_the_evaluation():
@@ -72,4 +81,4 @@ def test_scores_agree_with_the_accuracies_of_the_evaluation():
 def test_without_decoded_examples_the_lists_are_empty():
     none = count_confusion(np.zeros(0, int), np.zeros((0, 5), int), num_examples=3, num_classes=9)
     assert (find_confused_pairs(none), score_classes(none)) == ([], [])
-    assert find_worst_and_best([]) == ([], [])
+    assert find_worst_and_best([], 'top1') == ([], [])

@@ -1,5 +1,7 @@
 """Reading a run's tables as arrays: gaps, torn rows and damaged tables."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,44 @@ def test_a_row_that_is_being_written_is_left_out(run, torn):
         'time_s': [10],
         'a': [2.5],
     }
+
+
+HOSTILE_ROWS = {
+    'a step of 5,000 digits': b'1' * 5000 + b',1' * 9,
+    'a lone surrogate': b'7,1,\xed\xa0\x80' + b',1' * 7,
+    'nul bytes': b'7,1,\0\0' + b',1' * 7,
+    'too few cells': b'7,1',
+    'too many cells': b'7' + b',1' * 40,
+    'a word': b'7,1,many' + b',1' * 7,
+    'an open quote': b'7,1,"1' + b',1' * 7,
+    'a cell of a million letters': b'7,1,' + b'x' * 10**6 + b',1' * 7,
+}
+
+
+@pytest.mark.parametrize('row', HOSTILE_ROWS.values(), ids=HOSTILE_ROWS)
+def test_a_damaged_row_of_metrics_is_bad_input_that_names_the_line(run, row):
+    whole = '5' + ',1' * 9
+    header = ','.join(METRICS_COLUMNS[:10])
+    run.metrics_csv.write_bytes(f'{header}\n{whole}\n'.encode() + row + b'\n')
+    with pytest.raises(
+        InputError, match=r'metrics.csv: expected a table .*; found in line 3: '
+    ) as e:
+        read_metrics(run)
+    assert len(str(e.value)) < 500 + len(str(run.path))
+
+
+@pytest.mark.parametrize('row', HOSTILE_ROWS.values(), ids=HOSTILE_ROWS)
+def test_a_damaged_row_of_the_machine_is_left_out_with_a_warning_that_names_the_line(
+    run, row, caplog
+):
+    header = ','.join(['step', 'time_s', *'abcdefgh'])
+    whole = '5' + ',1' * 9
+    run.machine_csv.write_bytes(f'{header}\n{whole}\n'.encode() + row + b'\n')
+    with caplog.at_level(logging.WARNING, logger='absl'):
+        assert read_machine(run)['step'].tolist() == [5]
+    assert (
+        'machine.csv: damaged rows that are left out: 1, the first of them in line 3' in caplog.text
+    )
 
 
 @pytest.mark.parametrize('row', ['1', '1,2,3,4', '1,2,cat', '1,,2', '1,inf,2', 'x,2,3', '1,"2,3'])

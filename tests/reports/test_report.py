@@ -1,6 +1,7 @@
 """`report` on a real small run, and on runs that are damaged or hostile."""
 
 import csv
+import html as markup
 import io
 import json
 import re
@@ -11,7 +12,7 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
-from clu import metric_writers
+from support.disks import mounted
 from support.simulated_imagenet import write_run
 
 import resnet_jax
@@ -23,8 +24,9 @@ from resnet_jax.evaluation.confusion import count_confusion
 from resnet_jax.evaluation.confusion_files import load_confusion
 from resnet_jax.evaluation.metrics import EvaluationResult
 from resnet_jax.reports.report import write_report
+from resnet_jax.reports.shell import write_command
 from resnet_jax.storage.workdir import Workdir
-from resnet_jax.training import loop
+from resnet_jax.training import imported_run, loop
 from resnet_jax.training.metrics_logger import MetricsLogger
 
 FILES = {
@@ -96,7 +98,6 @@ def test_only_one_process_writes_the_confusion(writes_files, tmp_path):
     )
     logger = MetricsLogger(
         Workdir(tmp_path),
-        metric_writers.MultiWriter([]),
         Terminal(io.StringIO()),
         writes_files=writes_files,
         machine_log=None,
@@ -105,6 +106,8 @@ def test_only_one_process_writes_the_confusion(writes_files, tmp_path):
         last_step=10,
         steps_per_epoch=4,
         batch_size=2,
+        image_size=8,
+        leading='top1',
     )
     logger.add_row(6, 0.1, EvaluationResult('validation', 6, 2, 0, 0.7, 0.5, 1.0, counts, False))
     assert Workdir(tmp_path).list_confusion_steps() == ([6] if writes_files else [])
@@ -214,10 +217,45 @@ def test_a_damaged_run_is_bad_input_and_leaves_no_report(damage, message, run):
     assert not run.report.exists()
 
 
-def test_a_report_that_cannot_be_written_says_why(run):
+def test_a_report_in_the_place_of_a_file_says_why(run):
     run.report.write_text('in the way')
     with pytest.raises(RunFailed, match='report: this folder cannot be created'):
         write_report(run)
+    assert run.report.read_text() == 'in the way'
+
+
+@pytest.mark.parametrize('exists', [True, False])
+def test_a_report_in_the_place_of_a_link_is_refused_and_changes_no_other_folder(run, exists):
+    other = run.path.parent / 'site'
+    if exists:
+        other.mkdir()
+        (other / 'index.html').write_text('another page')
+    run.report.symlink_to(other)
+    with pytest.raises(InputError, match='report: expected a folder, found a link to .*site'):
+        write_report(run)
+    assert not exists or [path.read_text() for path in other.iterdir()] == ['another page']
+
+
+def test_a_folder_in_the_place_of_a_picture_is_refused_before_anything_is_replaced(run):
+    write_report(run)
+    (run.report / 'index.html').write_text('old')
+    (run.report / 'machine.png').unlink()
+    (run.report / 'machine.png').mkdir()
+    with pytest.raises(InputError, match='machine.png: expected a regular file .* found a folder'):
+        write_report(run)
+    assert (run.report / 'index.html').read_text() == 'old'
+
+
+def test_a_report_on_a_read_only_disk_says_why_and_stays(run):
+    write_report(run)
+    before = {path.name: path.read_bytes() for path in run.report.iterdir()}
+    with mounted(run.report, '--bind', run.report) as is_mounted:
+        if not is_mounted:
+            pytest.skip('mounting is not possible here')
+        subprocess.run(['mount', '-o', 'remount,bind,ro', run.report], check=True)
+        with pytest.raises(RunFailed, match='cannot be written: Read-only file system'):
+            write_report(run)
+    assert {path.name: path.read_bytes() for path in run.report.iterdir()} == before
 
 
 def test_other_files_among_the_confusions_are_left_alone(run):
@@ -230,6 +268,86 @@ def test_other_files_among_the_confusions_are_left_alone(run):
 def test_more_outputs_than_names_are_numbered(run):
     run.write_class_names(['zero', 'one'])
     assert '>output 9<' in write_report(run).read_text()
+
+
+def test_an_imported_run_that_was_evaluated_has_a_report(two_epochs, tmp_path):
+    weights = tmp_path / 'weights.safetensors'
+    resnet_jax.Run(two_epochs.path).export(weights, file_format='safetensors')
+    config = two_epochs.read_config()
+    imported_run.import_weights('resnet_jax', weights, tmp_path / 'imported', config)
+    imported = resnet_jax.Run(tmp_path / 'imported')
+    with pytest.raises(InputError, match='or evaluate an imported run'):
+        imported.write_report()
+    result = imported.evaluate(checkpoint='latest')
+    page = imported.write_report()
+    html = page.read_text()
+    assert {path.name for path in page.parent.iterdir()} == {
+        'confusion.png',
+        'confusion.gif',
+        'confused_pairs.csv',
+        'index.html',
+    }
+    assert 'ResNet-8 on digits, imported from resnet_jax' in html
+    assert f'{result.top1:.2%}</dd><dd class="note">validation, as imported</dd>' in html
+    assert 'epoch 0' not in html
+    assert 'nan' not in read_words(html)
+
+
+def read_words(html):
+    """Returns the words of a page without its pictures, its script and its style."""
+    return re.sub('<style>.*?</style>|<script>.*?</script>|<[^>]*>', ' ', html, flags=re.DOTALL)
+
+
+def test_every_accuracy_and_picture_says_its_epoch(run):
+    html = write_report(run).read_text()
+    tiles = re.findall('<dt>(.*?)</dt><dd class="value">.*?</dd><dd class="note">(.*?)</dd>', html)
+    about = dict(tiles)
+    best = max(run.read_metrics(), key=lambda row: (float(row['validation_top1']), row['epoch']))
+    for name in ('Top-1 accuracy', 'Top-5 accuracy', 'Loss'):
+        assert about[name] == f'validation, epoch {best["epoch"]}'
+    assert about['Images a second'] == 'training, epoch 2'
+    captions = re.findall('<figcaption>(.*?)</figcaption>', html)
+    assert len(captions) == 4
+    assert all(re.search('[Ee]poch 2', caption) for caption in captions)
+    assert all('poch 2' in words for words in re.findall('alt="(.*?)"', html))
+
+
+def test_with_few_classes_top1_leads_and_with_many_top5(run, simulated):
+    for folder, expected in (run, ['Top-1', 'Top-5']), (simulated, ['Top-5', 'Top-1']):
+        html = write_report(folder).read_text()
+        assert re.findall('<dt>(Top-.) accuracy', html) == expected
+        leading, second = (name.lower() for name in expected)
+        assert f'Sorted by {leading} accuracy, then by {second} accuracy' in html
+        [header] = re.findall('id="classes".*?<thead>(.*?)</thead>', html, re.DOTALL)
+        assert re.findall('>(top-.)<', header) == [leading, second]
+
+
+def test_a_run_with_one_evaluation_and_cells_that_were_not_measured_has_a_report(run):
+    [row, _] = run.read_metrics()
+    run.write_metrics([row | {'images_per_second': '', 'train_loss': 'nan'}])
+    html = write_report(run).read_text()
+    assert '<dt>Images a second</dt><dd class="value">–</dd>' in html
+    assert 'nan' not in read_words(html)
+
+
+def test_the_page_shows_the_command_as_the_shell_reads_it(run):
+    arguments = ['--workdir=runs/a "$HOME" & <b>', '--config=configs/resnet18.py:digits']
+    command = ['/anywhere/resnet_jax/main.py', *arguments]
+    run.write_environment(run.read_environment() | {'command': command})
+    html = write_report(run).read_text()
+    [line] = re.findall('<code>(.*?)</code>', html, re.DOTALL)
+    assert markup.unescape(line) == write_command(command)
+    run.write_environment({'command': ['my_script.py']})
+    assert '<code>' not in write_report(run).read_text()
+
+
+def test_names_that_are_not_utf8_do_not_break_a_report(run):
+    config = run.read_config()
+    config.data.dir = '/photos/\udcff'
+    run.write_config(config)
+    run.write_environment({'command': ['\udcff'], '\ud800': '\udfff'})
+    path = Workdir(run.path.rename(run.path.with_name('run\udcff')))
+    assert b'run?, a run of resnet_jax' in write_report(path).read_bytes()
 
 
 HOSTILE = (

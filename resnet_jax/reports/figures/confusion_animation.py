@@ -26,6 +26,7 @@ def draw_confusion_history(
     title: str,
     names: Sequence[str],
     order: np.ndarray,
+    leading: str,
 ) -> bytes:
     """Returns a GIF with a frame for each evaluation, all on the same colour scale.
 
@@ -37,12 +38,13 @@ def draw_confusion_history(
       title: line of text below the epoch and the accuracies on every frame.
       names: names of the classes, in index order.
       order: int `[C]`, the classes from left to right and from top to bottom.
+      leading: accuracy that comes first, 'top1' or 'top5'.
     """
     bytes_per_area = 0.0
     for size in SIZES:
         if bytes_per_area * size**2 > 1.2 * MAX_BYTES and size != SIZES[-1]:
             continue  # it is likely to be too large too, and drawing frames takes time
-        gif = _draw(evaluations, title, names, order, size)
+        gif = _draw(evaluations, title, names, order, leading, size)
         if len(gif) < MAX_BYTES:
             break
         bytes_per_area = len(gif) / size**2
@@ -54,6 +56,7 @@ def _draw(
     title: str,
     names: Sequence[str],
     order: np.ndarray,
+    leading: str,
     size: int,
 ) -> bytes:
     side = round(confusion_matrix.MATRIX_SHARE * size)
@@ -69,7 +72,7 @@ def _draw(
                 confusion_matrix.aggregate(saved.counts, order, side),
                 highest,
                 size=size,
-                title=confusion_matrix.write_title(saved),
+                title=confusion_matrix.write_title(saved, leading),
                 subtitle=title,
                 names=names,
                 order=order,

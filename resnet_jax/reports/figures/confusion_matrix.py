@@ -25,7 +25,7 @@ SIZE = 1000
 
 
 def draw_confusion_matrix(
-    saved: SavedConfusion, *, title: str, names: Sequence[str], order: np.ndarray
+    saved: SavedConfusion, *, title: str, names: Sequence[str], order: np.ndarray, leading: str
 ) -> bytes:
     """Returns a PNG of 1000 x 1000 px: true classes in rows, predicted classes in columns.
 
@@ -34,13 +34,14 @@ def draw_confusion_matrix(
       title: line of text below the epoch and the accuracies.
       names: names of the classes, in index order.
       order: int `[C]`, the classes from left to right and from top to bottom.
+      leading: accuracy that comes first, 'top1' or 'top5'.
     """
     matrix = aggregate(saved.counts, order, round(MATRIX_SHARE * SIZE))
     image = draw_matrix(
         matrix,
         compute_highest(matrix),
         size=SIZE,
-        title=write_title(saved),
+        title=write_title(saved, leading),
         subtitle=title,
         names=names,
         order=order,
@@ -57,7 +58,10 @@ This is matplotlib's inferno without its darkest third, which looks like the bac
 """
 
 MATRIX_SHARE = 0.87
-"""Side of the matrix as a fraction of the picture's side; the rest is for the title and labels."""
+"""Largest side of the matrix as a fraction of the picture's side; the rest is for title and labels.
+
+Only a matrix with the names of its classes on both axes can be smaller.
+"""
 
 _MIN_CELL = 4
 """Smallest cell that is drawn as a square, in px; smaller cells are drawn as points."""
@@ -127,12 +131,16 @@ def compute_highest(matrix: xarray.DataArray) -> float:
     return float(np.nanmax(matrix.to_numpy(), initial=2))
 
 
-def write_title(saved: SavedConfusion) -> str:
-    """Returns the title of the picture: epoch and accuracies."""
-    counts = saved.counts
-    return (
-        f'epoch {saved.epoch:g} · top-5 {counts.accuracy(5):.2%} · top-1 {counts.accuracy(1):.2%}'
-    )
+def name_epoch(epoch: float) -> str:
+    """Returns 'epoch 20', or 'as imported' for the weights of a run before its first step."""
+    return f'epoch {epoch:g}' if epoch else 'as imported'
+
+
+def write_title(saved: SavedConfusion, leading: str) -> str:
+    """Returns the title of the picture: epoch and accuracies, the leading one first."""
+    ranks = (1, 5) if leading == 'top1' else (5, 1)
+    accuracies = (f'top-{k} {saved.counts.accuracy(k):.2%}' for k in ranks)
+    return ' · '.join([name_epoch(saved.epoch), *accuracies])
 
 
 def draw_matrix(
@@ -158,8 +166,9 @@ def draw_matrix(
       order: int `[C]`, the classes from left to right and from top to bottom.
     """
     figure = style.create_figure(size, size, BACKGROUND)
-    side = round(MATRIX_SHARE * size)
-    left, bottom = round(0.1 * size), round(0.008 * size)
+    layout = class_axes.lay_out(names, order, 1000 * MATRIX_SHARE)
+    side = round(layout.side * size / 1000)
+    left, bottom = round(0.97 * size) - side, round(0.008 * size)
     axes = figure.add_axes((left / size, bottom / size, side / size, side / size))
     axes.set_facecolor(BACKGROUND)
     extent = (0, len(order), len(order), 0)
@@ -167,11 +176,13 @@ def draw_matrix(
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color('#343944')
     em = 0.72 * size / 1000  # a thousandth of the picture's side in points: 100 px are 72 points
-    class_axes.label_axes(axes, names, order, side=1000 * MATRIX_SHARE, em=em)
-    if len(order) <= class_axes.MAX_NAMED:
-        _write_counts(axes, matrix, highest, em)
-    figure.text(0.012, 0.99, title, color=INK, fontsize=30 * em, fontweight='bold', va='top')
-    figure.text(0.012, 0.951, subtitle, color=MUTED, fontsize=18 * em, va='top')
+    class_axes.label_axes(axes, names, order, layout, em=em)
+    if layout.names:
+        _write_counts(axes, matrix, highest, min(46, 0.4 * layout.side / len(order)) * em)
+    words: dict[str, Any] = {'color': INK, 'fontsize': 30 * em, 'fontweight': 'bold', 'va': 'top'}
+    style.write_line(figure, 0.012, 0.99, title, 0.99, **words)
+    words = {'color': MUTED, 'fontsize': 18 * em, 'va': 'top'}
+    style.write_line(figure, 0.012, 0.951, subtitle, 0.69, **words)
     _draw_scale(figure, f'{highest:,.0f} a {"cell" if len(matrix) == len(order) else "pixel"}', em)
     canvas = cast(FigureCanvasAgg, figure.canvas)
     canvas.draw()
@@ -191,14 +202,21 @@ def _draw_scale(figure: Figure, highest: str, em: float) -> None:
     axes.set_axis_off()
     words: dict[str, Any] = {'color': MUTED, 'fontsize': 16 * em, 'va': 'center'}
     figure.text(0.733, 0.9425, '1', ha='right', **words)
-    figure.text(0.867, 0.9425, highest, ha='left', **words)
+    style.write_line(figure, 0.867, 0.9425, highest, 0.99, ha='left', **words)
 
 
-def _write_counts(axes: Axes, matrix: xarray.DataArray, highest: float, em: float) -> None:
-    """Writes each count into its cell, in a dark colour if the cell is bright."""
-    height = min(26, 0.4 * MATRIX_SHARE * 1000 / len(matrix))
+def _write_counts(axes: Axes, matrix: xarray.DataArray, highest: float, size: float) -> None:
+    """Writes each count into its cell, in a dark colour if the cell is bright.
+
+    Args:
+      axes: axes of the matrix.
+      matrix: result of `aggregate`, with a number for each cell.
+      highest: number that gets the brightest colour.
+      size: size of the font in points, for numbers of up to three digits.
+    """
+    size *= min(1, 3.5 / len(f'{highest:.0f}'))
     for (row, column), count in np.ndenumerate(matrix.to_numpy()):
         if count > 0:
             color = BACKGROUND if np.log1p(count) > 0.6 * np.log1p(highest) else INK
-            words: dict[str, Any] = {'color': color, 'fontsize': height * em}
+            words: dict[str, Any] = {'color': color, 'fontsize': size}
             axes.text(column + 0.5, row + 0.5, f'{count:.0f}', ha='center', va='center', **words)

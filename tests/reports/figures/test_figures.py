@@ -11,6 +11,7 @@ from matplotlib import colors
 from resnet_jax.evaluation.confusion import count_confusion
 from resnet_jax.evaluation.confusion_files import SavedConfusion
 from resnet_jax.reports.figures import (
+    class_axes,
     confusion_animation,
     confusion_matrix,
     machine,
@@ -45,6 +46,7 @@ def describe(number):
         'title': 'ResNet-18 on cats',
         'names': [f'cat {i}' for i in range(number)],
         'order': np.arange(number),
+        'leading': 'top5',
     }
 
 
@@ -133,6 +135,77 @@ def test_a_matrix_without_predictions_is_a_picture():
     assert open_image(draw_confusion_matrix(SavedConfusion(5, 1, none), **describe(60)))
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """Gathers the figures that are drawn."""
+    gathered = []
+    create_figure = style.create_figure
+
+    def create(*arguments, **options):
+        gathered.append(create_figure(*arguments, **options))
+        return gathered[-1]
+
+    monkeypatch.setattr(style, 'create_figure', create)
+    return gathered
+
+
+def assert_words_apart(figure):
+    """Fails if words overlap or are cut at the edge of a figure."""
+    texts = list(figure.texts)
+    for axes in figure.axes:
+        titles = [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+        texts += [*axes.texts, *titles]
+        texts += axes.get_legend().get_texts() if axes.get_legend() else []
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = axis.get_major_ticks()
+            shown = [tick for tick in ticks if low <= tick.get_loc() <= high]
+            texts += [label for tick in shown for label in (tick.label1, tick.label2)]
+    shown = [text for text in texts if text.get_text().strip() and text.get_visible()]
+    # A pixel of a box is empty on each side: no letter fills it.
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1)) for text in shown]
+    whole = figure.bbox
+    for i, (word, box) in enumerate(boxes):
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1, word
+        assert whole.y0 <= box.y0 < box.y1 <= whole.y1, word
+        assert [other for other, its in boxes[:i] if box.overlaps(its)] == [], word
+
+
+@pytest.mark.parametrize(
+    ('name', 'short'),
+    [
+        ('n02123045 tabby, tabby cat', 'tabby'),
+        ('Granny Smith, apple', 'Granny Smith'),
+        ('a class without any comma', 'a class without a…'),
+        (', x', ', x'),
+        ('', ''),
+    ],
+)
+def test_the_names_of_classes_are_cut_at_the_first_comma(name, short):
+    assert class_axes.shorten_name(name) == short
+
+
+def test_names_are_large_where_there_is_room_and_upright_over_columns_where_there_is_none():
+    few, many = (class_axes.lay_out(['tabby, cat'] * n, np.arange(n), 870) for n in (3, 30))
+    assert few.height > 1.5 * many.height > 15
+    assert (few.rotated, many.rotated) == (False, True)
+    digits = class_axes.lay_out(list('0123456789'), np.arange(10), 870)
+    assert not digits.rotated
+    assert class_axes.lay_out(['x'] * 31, np.arange(31), 870).names == ()
+
+
+@pytest.mark.parametrize('number', [2, 3, 5, 10, 17, 30])
+@pytest.mark.parametrize('name', ['{}', 'class {}', 'wwwwwwwwwwwwwwww{}', 'a long name, {}'])
+def test_no_words_of_a_matrix_overlap_or_are_cut(number, name, figures):
+    labels = describe(number) | {'names': [name.format(i) for i in range(number)]}
+    labels['title'] = (
+        'ResNet-18 on imagenet2012, imported from timm: five predictions for each of 50 images'
+    )
+    saved = SavedConfusion(5, 12.25, count({(0, 0): 3, (number - 1, 0): 1}, number))
+    draw_confusion_matrix(saved, **labels)
+    assert_words_apart(figures[0])
+
+
 HOSTILE = ['$\\frac{$', '<b>', '\x00\x1b[31m', '\u202eabc', 'x' * 10_000, '', '%s{0}', '$', '^_']
 
 
@@ -198,6 +271,9 @@ def test_a_gif_that_would_be_too_large_is_drawn_smaller(monkeypatch):
     assert open_image(smaller).n_frames == 4
 
 
+SPLITS = ('train', 'validation')
+
+
 def make_metrics(number):
     metrics = {name: np.linspace(0.1, 0.9, number) for name in METRICS_COLUMNS}
     return metrics | {'epoch': np.arange(1.0, number + 1)}
@@ -206,7 +282,9 @@ def make_metrics(number):
 @pytest.mark.parametrize('number', [1, 2, 30, 300])
 @pytest.mark.parametrize('theme', style.THEMES.values(), ids=style.THEMES)
 def test_progress_of_any_length_is_a_picture(number, theme):
-    image = open_image(progress.draw_progress(make_metrics(number), theme, title='Run'))
+    image = open_image(
+        progress.draw_progress(make_metrics(number), theme, title='Run', leading='top5')
+    )
     assert image.size == (1200, 720)
     assert image.getpixel((2, 2))[:3] == tuple(
         round(255 * level) for level in colors.to_rgb(theme.background)
@@ -217,11 +295,79 @@ def test_progress_without_numbers_is_a_picture():
     metrics = make_metrics(3) | {
         name: np.full(3, np.nan) for name in METRICS_COLUMNS if name not in ('step', 'epoch')
     }
-    assert open_image(progress.draw_progress(metrics, style.LIGHT, title='$')).size == (1200, 720)
+    assert open_image(
+        progress.draw_progress(metrics, style.LIGHT, title='$', leading='top1')
+    ).size == (1200, 720)
+
+
+@pytest.mark.parametrize(
+    ('losses', 'is_logarithmic'),
+    [((1000, 9), True), ((1000, 11), False), ((0, 5), False), ((np.nan, 1), False), ((1e-9, 1), 1)],
+)
+@pytest.mark.parametrize('narrow', [False, True])
+def test_a_loss_that_spans_more_than_two_orders_of_magnitude_has_a_logarithmic_axis(
+    losses, is_logarithmic, narrow, figures
+):
+    metrics = make_metrics(2) | {'validation_loss': np.array(losses)}
+    metrics['train_loss'] = np.full(2, losses[1])
+    progress.draw_progress(metrics, style.LIGHT, title='Run', leading='top1', narrow=narrow)
+    [axes] = [axes for axes in figures[0].axes if axes.get_title('left').startswith('Loss')]
+    assert axes.get_yscale() == ('log' if is_logarithmic else 'linear')
+    assert ('logarithmic' in axes.get_title('left')) == is_logarithmic
+
+
+def test_a_chart_without_numbers_says_so(figures):
+    metrics = make_metrics(3) | {'train_loss': np.full(3, np.nan)}
+    metrics['validation_loss'] = metrics['train_loss']
+    progress.draw_progress(metrics, style.LIGHT, title='Run', leading='top1')
+    words = {
+        axes.get_title('left'): [text.get_text() for text in axes.texts] for axes in figures[0].axes
+    }
+    assert words == {
+        'Top-1 accuracy, %': [],
+        'Top-5 accuracy, %': [],
+        'Loss, nats': ['not measured'],
+        'Learning rate': [],
+    }
+
+
+def test_a_single_evaluation_has_axes_from_0_and_a_single_row_a_point(figures):
+    progress.draw_progress(make_metrics(1), style.LIGHT, title='Run', leading='top1')
+    assert {axes.get_ylim()[0] for axes in figures[0].axes} == {0}
+    row = {name: values[-1:] for name, values in MACHINE.items()}
+    machine.draw_machine(row, style.LIGHT, title='Run')
+    assert all(line.get_marker() == 'o' for axes in figures[1].axes for line in axes.lines[:1])
+
+
+@pytest.mark.parametrize('narrow', [False, True])
+def test_no_words_of_the_machine_overlap_or_are_cut(narrow, figures):
+    title = f'ResNet-18 on {"x" * 300} · up to epoch 3'
+    machine.draw_machine(MACHINE, style.LIGHT, title=title, narrow=narrow)
+    assert_words_apart(figures[0])
+
+
+@pytest.mark.parametrize(('leading', 'second'), [('top1', 'top5'), ('top5', 'top1')])
+def test_the_leading_accuracy_has_the_large_chart(leading, second, figures):
+    progress.draw_progress(make_metrics(3), style.LIGHT, title='Run', leading=leading)
+    sizes = {
+        axes.get_title('left')[:5]: axes.get_window_extent().size.prod() for axes in figures[0].axes
+    }
+    assert sizes[f'Top-{leading[3]}'] > 4 * sizes[f'Top-{second[3]}']
+
+
+@pytest.mark.parametrize('losses', [(2e3, 3, 0.02), (150, 100, 1.4), (2.31, 2.3, 2.29)])
+@pytest.mark.parametrize('narrow', [False, True])
+def test_no_words_of_the_progress_overlap_or_are_cut(losses, narrow, figures):
+    metrics = make_metrics(3) | {f'{split}_loss': np.array(losses) for split in SPLITS}
+    title = 'ResNet-101 on cats and dogs · epoch 12.25 of 30'
+    progress.draw_progress(metrics, style.LIGHT, title=title, leading='top1', narrow=narrow)
+    assert_words_apart(figures[0])
 
 
 def test_progress_shows_its_lines():
-    image = open_image(progress.draw_progress(make_metrics(5), style.LIGHT, title='Run'))
+    image = open_image(
+        progress.draw_progress(make_metrics(5), style.LIGHT, title='Run', leading='top5')
+    )
     drawn = {tuple(color[:3]) for _, color in image.convert('RGB').getcolors(2**20)}
     for color in style.LIGHT.series[:3]:
         assert tuple(round(255 * level) for level in colors.to_rgb(color)) in drawn
@@ -235,7 +381,7 @@ MACHINE = {
     'gpu0_memory_used_bytes': np.full(5, 2.0**33),
     'gpu0_memory_total_bytes': np.full(5, 2.0**34),
     'device0_memory_in_use_bytes': np.full(5, 2.0**32),
-    'host_cpu_percent': np.full(5, np.nan),
+    'host_cpu_percent': np.array([np.nan, 50, 60, 70, 80]),
     'host_memory_used_bytes': np.full(5, 2.0**35),
     'process_memory_bytes': np.full(5, 2.0**31),
     'images_per_second': np.array([np.nan, 900, 1000, 1000, 950]),
@@ -265,6 +411,7 @@ def test_the_machine_is_drawn_from_the_columns_that_are_there():
 def test_a_table_with_nothing_to_draw_has_no_panels():
     assert machine.choose_panels({}) == []
     assert machine.choose_panels({'time_s': np.zeros(3), 'other': np.zeros(3)}) == []
+    assert machine.choose_panels({'host_cpu_percent': np.full(3, np.nan)}) == []
 
 
 def test_the_same_numbers_give_the_same_picture():

@@ -1,6 +1,7 @@
 """`predict --figure`: its picture, refused files, and images that cannot be read."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -95,7 +96,7 @@ def test_a_whole_image_is_read_for_the_figure(size, mode, expected, kind):
 
 
 def test_an_unreadable_image_is_refused():
-    with pytest.raises(InputError, match='it is not a JPEG or PNG image'):
+    with pytest.raises(InputError, match='it is not a JPEG, PNG, GIF, BMP or WebP image'):
         make_view_reader(360)(b'no image')
 
 
@@ -113,6 +114,12 @@ def test_other_files_are_refused_before_any_work(name, tmp_path):
 def test_too_many_images_are_refused():
     with pytest.raises(InputError, match='at most 100 images, found 101'):
         PredictionFigure('out.png', 101)
+
+
+def test_a_pipe_is_not_replaced_by_a_figure(tmp_path):
+    os.mkfifo(tmp_path / 'out.png')
+    with pytest.raises(InputError, match='expected a regular file .*, found a pipe'):
+        PredictionFigure(tmp_path / 'out.png', 1)
 
 
 def test_a_figure_without_images_leaves_the_old_file(tmp_path):
