@@ -15,15 +15,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-from clu import metric_writers
 
 from resnet_jax.config import data_sets, schema
 from resnet_jax.console.signals import StopRequest
 from resnet_jax.console.terminal import Terminal
 from resnet_jax.devices import backend
-from resnet_jax.monitoring import tensorboard
 from resnet_jax.monitoring.machine import Machine
 from resnet_jax.monitoring.machine_log import MachineLog
+from resnet_jax.monitoring.tensorboard import EventWriter
 from resnet_jax.storage.machine_csv import read_machine
 from resnet_jax.training import loop
 
@@ -40,14 +39,14 @@ def measure_row(folder, mesh, rows):
       rows: number of rows to write.
     """
     log = MachineLog(folder / 'machine.csv', Machine(mesh.local_devices), 0)
-    writer = metric_writers.SummaryWriter(str(folder / 'tensorboard'))
+    events = EventWriter(folder / 'tensorboard', 0)
     seconds = []
     for step in range(1, rows + 1):
         time.sleep(0.01)  # the counters of the host do not change more often
         start = time.perf_counter()
         counters = log.add_row(step, {'images_per_second': 1.0})
         scalars = {f'machine/{name}': value for name, value in counters.items()}
-        tensorboard.write_scalars(writer, step, scalars)
+        events.write_scalars(step, scalars)
         seconds.append(time.perf_counter() - start)
     return seconds[1:]  # the first row replaces the whole file
 

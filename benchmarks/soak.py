@@ -34,6 +34,7 @@ SIGNALS = {
     'SIGKILL': (signal.SIGKILL, -signal.SIGKILL),
     'SIGTERM': (signal.SIGTERM, 143),
     'SIGINT': (signal.SIGINT, 130),
+    'SIGHUP': (signal.SIGHUP, 129),
 }
 
 
@@ -55,10 +56,10 @@ def read_rows(folder):
 
 
 def read_checksums(folder):
-    """Returns the checksum of each checkpoint, over arrays and metadata, by step."""
+    """Returns the checksums of the arrays of each checkpoint, by step."""
     paths = folder.glob('checkpoints/*/metadata/metadata')
     return {
-        int(path.parts[-3]): json.loads(path.read_text())['checksum']
+        int(path.parts[-3]): json.loads(path.read_text())['checksums']
         for path in paths
         if path.parts[-3].isdecimal()
     }
@@ -138,6 +139,11 @@ def main():
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    for number in (
+        signal.SIGHUP,
+        signal.SIGINT,
+    ):  # ignored under nohup; the command would inherit it
+        signal.signal(number, signal.SIG_DFL)
     faults, runs, differences = collections.Counter(), 0, []
     with tempfile.TemporaryDirectory() as temporary:
         reference = Path(temporary) / 'reference'
