@@ -117,7 +117,7 @@ def check(case: Case, template: Path) -> list[str]:
     changed = {path for path in changed if not path.startswith(case.writes or '\0')}
     if changed:
         faults.append(f'changed: {", ".join(sorted(changed)[:5])}')
-    if result.returncode in (FAILED, BAD) and not result.stderr.strip():
+    if result.returncode in (FAILED, BAD) and not (result.stdout + result.stderr).strip():
         faults.append('no message')
     if faults:
         faults.append('\n'.join((result.stdout + result.stderr).strip().splitlines()[-25:]))

@@ -25,9 +25,9 @@ def expand_images(arguments: Sequence[str]) -> list[str]:
         or if a folder cannot be read.
     """
     if not arguments or '' in arguments:
-        found = 'an empty path' if arguments else 'none'
+        given = 'an empty path' if arguments else 'none'
         raise InputError(
-            f'expected at least one image after the flags, found {found}; add its path'
+            f'expected at least one image after the flags, found {given}; add its path'
         )
     paths: list[str] = []
     for argument in map(os.path.expanduser, arguments):  # noqa: PTH111
