@@ -309,6 +309,12 @@ KINDS = (
 )
 
 
+def damaged_run(command: str, name: str, damage: Callable[[Path], object]) -> Case:
+    """Returns the case of a command on a run that `damage` has damaged: any outcome is fine."""
+    statuses, writes = (DONE, FAILED, BAD), WRITES.get(command, ())
+    return Case(f'{command}: {name}', command, COMMANDS[command], statuses, damage, writes)
+
+
 def damaged_run_cases(rng: random.Random) -> list[Case]:
     """Returns runs with damaged files, for every command that reads a run."""
     files = (
@@ -325,16 +331,7 @@ def damaged_run_cases(rng: random.Random) -> list[Case]:
                 for path in (folder / 'run').glob(file.replace('11', '*')):
                     path.write_bytes(content)
 
-            cases.append(
-                Case(
-                    f'{command}: {file} is {kind}',
-                    command,
-                    COMMANDS[command],
-                    (DONE, FAILED, BAD),
-                    damage,
-                    WRITES.get(command, ()),
-                )
-            )
+            cases.append(damaged_run(command, f'{file} is {kind}', damage))
 
     def flip(folder: Path, seed: int) -> None:
         own = random.Random(seed)
@@ -346,16 +343,8 @@ def damaged_run_cases(rng: random.Random) -> list[Case]:
 
     for _ in range(8):
         seed, command = rng.randrange(10**6), rng.choice(['main', 'evaluate', 'predict', 'export'])
-        cases.append(
-            Case(
-                f'{command}: bit flipped in the checkpoint (seed {seed})',
-                command,
-                COMMANDS[command],
-                (DONE, FAILED, BAD),
-                lambda folder, seed=seed: flip(folder, seed),
-                WRITES.get(command, ()),
-            )
-        )
+        name = f'bit flipped in the checkpoint (seed {seed})'
+        cases.append(damaged_run(command, name, lambda folder, seed=seed: flip(folder, seed)))
     for name in ('0022', '+7', '²', '-1', '9' * 200, 'damaged-3', '1e3', '.tmp'):
         cases.append(
             Case(
@@ -380,16 +369,7 @@ def damaged_run_cases(rng: random.Random) -> list[Case]:
                 path.touch()
                 change(path)
 
-            cases.append(
-                Case(
-                    f'{command}: {file} is {kind}',
-                    command,
-                    COMMANDS[command],
-                    (DONE, FAILED, BAD),
-                    replace,
-                    WRITES.get(command, ()),
-                )
-            )
+            cases.append(damaged_run(command, f'{file} is {kind}', replace))
     return cases
 
 

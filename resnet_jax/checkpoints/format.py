@@ -51,17 +51,6 @@ class Metadata:
     scores: Scores | None
 
 
-def rank(scores: Scores, leading: str) -> tuple[float, float, int]:
-    """Returns a sort key of checkpoints: one accuracy, then the other, then the later step.
-
-    Args:
-      scores: validation results, and `step`.
-      leading: accuracy that comes first, 'top1' or 'top5' (`config.leading_metric`).
-    """
-    other = 'top5' if leading == 'top1' else 'top1'
-    return scores[leading], scores[other], int(scores['step'])
-
-
 def compute_checksums(tree: Any) -> dict[str, str]:
     """Returns a checksum for each array by name: eight hexadecimal digits.
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from absl import logging
 
-from resnet_jax.checkpoints.format import Metadata, rank
+from resnet_jax.checkpoints.format import Metadata
 from resnet_jax.checkpoints.reading import list_steps, read_metadata
+from resnet_jax.config.leading_metric import rank
 from resnet_jax.errors import InputError
 from resnet_jax.storage.steps import parse_step
 

@@ -16,9 +16,9 @@ from resnet_jax.checkpoints.format import (
     Metadata,
     compute_checksums,
     compute_metadata_checksum,
-    rank,
 )
 from resnet_jax.checkpoints.reading import list_steps
+from resnet_jax.config.leading_metric import rank
 from resnet_jax.devices import processes
 from resnet_jax.errors import RunFailed
 

@@ -7,13 +7,12 @@ import ast
 import difflib
 import itertools
 import math
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax.config import paths
+from resnet_jax.config import paths, plain_text
 from resnet_jax.config.depths import IMAGENET_BLOCKS, cifar_blocks
 from resnet_jax.config.ranges import RANGES, describe_range, is_in_range
 from resnet_jax.config.schema import flatten, get_config
@@ -39,9 +38,6 @@ CHOICES = {
 """The allowed values of each field that has a fixed set of them."""
 
 _FLOAT32_DIGITS = 38  # the largest number in float32 is 3.4e38
-
-_CONTROLS = ('Cc', 'Cs', 'Zl', 'Zp')
-"""Unicode's categories of control characters, surrogates and separators of lines."""
 
 PATHS = ('data.dir', 'initial_weights')
 """Fields that hold a path, which need not be text: Linux allows any bytes in a name."""
@@ -134,7 +130,7 @@ def _validate_text(flat: Mapping[str, Any], field: str) -> None:
     if field in PATHS:
         _require(flat, field, paths.is_possible(flat[field]), paths.LIMITS)
     else:
-        is_plain = not any(unicodedata.category(c) in _CONTROLS for c in flat[field])
+        is_plain = not plain_text.find_refused(flat[field])
         _require(flat, field, is_plain, 'text without control characters and surrogates')
 
 

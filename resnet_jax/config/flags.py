@@ -70,11 +70,6 @@ _EXPECTED_UTF8 = (
 )
 
 
-def _is_utf8(path: str) -> bool:
-    """Returns whether a path is UTF-8; Python replaces the other bytes by surrogates."""
-    return not re.search('[\ud800-\udfff]', path)
-
-
 def _require_working_folder() -> None:
     """Raises `InputError` if the working folder was deleted or its path is not UTF-8."""
     try:
@@ -82,7 +77,7 @@ def _require_working_folder() -> None:
     except OSError as error:
         message = f'expected a working folder that exists, found: {error.strerror}; change to one'
         raise InputError(message) from None
-    if not _is_utf8(folder):
+    if not paths.is_utf8(folder):
         raise InputError(f'the working folder {folder}: {_EXPECTED_UTF8}')
 
 
@@ -91,9 +86,9 @@ def define_path(
 ) -> flags.FlagHolder:
     """Defines a flag that takes the path of a file or folder, which must be possible and UTF-8."""
     holder = flags.DEFINE(_PathParser(), name, default, description, required=required)
-    flags.register_validator(name, lambda path: not path or _is_utf8(path), _EXPECTED_UTF8)
+    flags.register_validator(name, lambda path: paths.is_utf8(path or ''), _EXPECTED_UTF8)
     flags.register_validator(
-        name, lambda path: not path or paths.is_possible(path), f'expected {paths.LIMITS}'
+        name, lambda path: paths.is_possible(path or ''), f'expected {paths.LIMITS}'
     )
     return holder
 
@@ -202,11 +197,11 @@ def flags_parser(argv: Sequence[str]) -> list[str]:
 
 def _find_config(argv: Sequence[str]) -> list[str]:
     """Returns `argv` with `--config=PATH` in the place of `--config=NAME` and `--config NAME`."""
-    found: list[str] = []
+    resolved: list[str] = []
     arguments = iter(argv)
     for argument in arguments:
         if argument == '--':
-            return [*found, argument, *arguments]
+            return [*resolved, argument, *arguments]
         match = re.fullmatch(r'--?config(?:=(.*))?', argument, re.DOTALL)
         if match:
             value = match[1] if match[1] is not None else next(arguments, '')
@@ -215,8 +210,8 @@ def _find_config(argv: Sequence[str]) -> list[str]:
                     '--config: expected a config file after it, such as configs/resnet18.py:digits'
                 )
             argument = f'--config={find_config(value)}'
-        found.append(argument)
-    return found
+        resolved.append(argument)
+    return resolved
 
 
 def _check_overrides(argv: Sequence[str]) -> None:

@@ -22,18 +22,28 @@ def leading_metric(config: ConfigDict, num_classes: int) -> str:
     return config.best_metric
 
 
+def rank(scores: Mapping[str, float], leading: str) -> tuple[float, float, int]:
+    """Returns a sort key of evaluated steps: one accuracy, then the other, then the later step.
+
+    Args:
+      scores: `top1`, `top5` and `step`.
+      leading: accuracy that comes first, 'top1' or 'top5'.
+    """
+    other = 'top5' if leading == 'top1' else 'top1'
+    return scores[leading], scores[other], int(scores['step'])
+
+
 def best_row(metrics: Mapping[str, Any], leading: str) -> int:
     """Returns the row of `metrics.csv` with the best evaluation: that of `--checkpoint=best`.
 
     Args:
       metrics: arrays of floats by column, with at least one row; nan is the worst accuracy.
-      leading: accuracy that decides, 'top1' or 'top5'. Of rows in which it is equal, the other
-        accuracy decides, then the later row.
+      leading: accuracy that comes first, as in `rank`.
     """
-    other = {'top1': 'top5', 'top5': 'top1'}[leading]
 
-    def rank(row: int) -> tuple[float, float, int]:
-        first, second = (metrics[f'validation_{name}'][row] for name in (leading, other))
-        return (-1 if math.isnan(first) else first), (-1 if math.isnan(second) else second), row
+    def rank_row(row: int) -> tuple[float, float, int]:
+        values = {name: float(metrics[f'validation_{name}'][row]) for name in ('top1', 'top5')}
+        scores = {name: -1.0 if math.isnan(value) else value for name, value in values.items()}
+        return rank(scores | {'step': row}, leading)
 
-    return max(range(len(metrics['validation_top1'])), key=rank)
+    return max(range(len(metrics['validation_top1'])), key=rank_row)

@@ -13,3 +13,8 @@ def is_possible(path: str) -> bool:
         return False
     names = encoded.split(b'/')
     return len(encoded) < 4096 and b'\0' not in encoded and all(len(name) < 256 for name in names)
+
+
+def is_utf8(path: str) -> bool:
+    """Returns whether a path is UTF-8; Python replaces the other bytes by surrogates."""
+    return not any('\ud800' <= char <= '\udfff' for char in path)

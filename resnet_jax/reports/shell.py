@@ -3,6 +3,8 @@
 import shlex
 from pathlib import Path
 
+from resnet_jax.config import paths
+
 
 def write_command(arguments: object) -> str:
     """Returns a line that a shell runs as the same command.
@@ -16,7 +18,7 @@ def write_command(arguments: object) -> str:
     if not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
         return ''
     path = Path(arguments[0] if arguments else '')
-    is_text = not any('\ud800' <= letter <= '\udfff' for word in arguments for letter in word)
+    is_text = all(map(paths.is_utf8, arguments))
     if path.parent.name != 'resnet_jax' or path.suffix != '.py' or not is_text:
         return ''
     return shlex.join(['python', '-m', f'resnet_jax.{path.stem}', *arguments[1:]])

@@ -23,6 +23,11 @@ def test_a_path_that_no_file_can_have_is_not(path):
     assert not paths.is_possible(path)
 
 
+def test_a_byte_that_is_not_utf8_is_noticed():
+    assert paths.is_utf8('runs/für-ä')
+    assert not paths.is_utf8('caf\udce9')
+
+
 @pytest.mark.parametrize('field', ['data.dir', 'initial_weights'])
 def test_a_field_with_an_impossible_path_is_refused(field):
     config = data_sets.use_data(schema.get_config(), 'digits')

@@ -1,22 +1,13 @@
 """Opening of a split of the config's data set as a `Source`."""
 
-import unicodedata
-
 from ml_collections import ConfigDict
 
+from resnet_jax.config.plain_text import find_refused
 from resnet_jax.data.source import Source
 from resnet_jax.data.sources import tfds
 from resnet_jax.data.sources.digits import load_digits
 from resnet_jax.data.sources.folder import load_folder
 from resnet_jax.errors import InputError
-
-REFUSED_CATEGORIES = {
-    'Cc': 'control character',
-    'Zl': 'line separator',
-    'Zp': 'paragraph separator',
-    'Cs': 'byte that is not UTF-8',
-}
-"""Unicode's categories of the characters that no class name can have, as they break its files."""
 
 
 def load_source(config: ConfigDict, split: str, *, dir_option: str = 'config.data.dir') -> Source:
@@ -44,11 +35,10 @@ def _require_plain_names(class_names: tuple[str, ...], config: ConfigDict, split
     """Checks that each class name is one line of text, because `class_names.txt` holds it as one.
 
     Raises:
-      InputError: if a name has a character of `REFUSED_CATEGORIES`.
+      InputError: if a name has a character that plain text lacks.
     """
     for name in class_names:
-        categories = [unicodedata.category(char) for char in name]
-        refused = next((REFUSED_CATEGORIES[c] for c in categories if c in REFUSED_CATEGORIES), '')
+        refused = find_refused(name)
         if refused:
             place = f' (folder {name!r} in {config.data.dir!r})'
             raise InputError(
